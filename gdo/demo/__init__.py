@@ -1,0 +1,1 @@
+"""The example pool: real media files with known truth, made on the spot."""

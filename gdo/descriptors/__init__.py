@@ -1,0 +1,1 @@
+"""Descriptors: what is computed per media or per sample, and the engine that computes it."""

@@ -1,0 +1,1 @@
+"""Export: a subset written as the files that trainers read."""

@@ -1,0 +1,88 @@
+"""The view `candidate`: every sample with its strata and all its descriptor values, one row each.
+
+It is written anew whenever a descriptor's table or current version changes, so that any DuckDB client sees
+the same columns that selection reads.
+"""
+
+import json
+
+import duckdb
+
+VALUE_COLUMNS = {
+    "amm": "DOUBLE",
+    "frame_diversity": "DOUBLE",
+    "loss_blind": "DOUBLE",
+    "loss_video": "DOUBLE",
+    "vds": "DOUBLE",
+    "ppl": "DOUBLE",
+    "tnc": "DOUBLE",
+    "self_consistency": "DOUBLE",
+    "cluster_id": "BIGINT",
+    "cluster_dist": "DOUBLE",
+    "cluster_rep": "DOUBLE",
+    "cluster_hard": "DOUBLE",
+    "quality_score": "DOUBLE",
+}
+"""The public names and types of descriptor values; a column no descriptor has filled yet is NULL."""
+
+_KEYS = {"media": "s.media_ids[1]", "sample": "s.qa_uid"}
+
+
+def refresh_candidate(connection: duckdb.DuckDBPyConnection) -> None:
+    """Make `candidate` show the current version of every descriptor; imported values come first."""
+    rows = connection.execute(
+        "SELECT name, subject, version, probe, columns FROM descriptor ORDER BY name"
+    ).fetchall()
+    joins, described, extra = [], ["i.qa_uid IS NOT NULL"], list[str]()
+    values: dict[str, list[str]] = {name: [f"i.{name}"] for name in VALUE_COLUMNS}
+    for number, (name, subject, version, probe, columns) in enumerate(rows):
+        alias = f"d{number}"
+        key = f"{subject}_id" if subject == "media" else "qa_uid"
+        joins.append(
+            f"LEFT JOIN {_quoted(name)} AS {alias} ON {alias}.{key} = {_KEYS[subject]} "
+            f"AND {alias}.version = {int(version)} AND {alias}.probe = '{probe.replace(chr(39), chr(39) * 2)}'"
+        )
+        described.append(f"{alias}.{key} IS NOT NULL")
+        for column in json.loads(columns):
+            if column in values:
+                values[column].append(f"{alias}.{column}")
+            else:
+                extra.append(f"{alias}.{_quoted(column)}")
+    shown = [
+        f"CAST(coalesce({', '.join(sources)}) AS {VALUE_COLUMNS[name]}) AS {name}"
+        for name, sources in values.items()
+    ]
+    connection.execute(
+        _VIEW.format(
+            values=",\n    ".join(shown + extra), described=" OR ".join(described), joins="\n".join(joins)
+        )
+    )
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
+
+
+_VIEW = """
+CREATE OR REPLACE VIEW candidate AS
+SELECT
+    s.qa_uid, s.ordinal, s.source_id, s.line, s.id, s.turn, s.video_uid, s.data_source,
+    s.question, s.answer, s.media_ids, s.listed_frames,
+    s.question_tokens, s.answer_tokens, s.answer_distinct, s.temporal_words, s.mcq, s.mcq_raw,
+    s.uid_hash, s.text_hash,
+    m.frames AS media_frames, m.width, m.height, m.fps, m.duration, m.error AS media_error,
+    s.bucket,
+    CASE WHEN s.bucket = 'image_qa' THEN 'image'
+         ELSE duration_of(kept_frames(s.listed_frames, m.frames, 32)) END AS duration_bucket,
+    temporal_of(s.bucket, s.temporal_words) AS temporal_category,
+    CASE WHEN s.mcq THEN 'MCQ' ELSE 'Open' END AS question_form,
+    q_len_of(s.question_tokens) AS q_len_bucket,
+    a_len_of(s.answer_tokens) AS a_len_bucket,
+    s.source_group,
+    {described} AS described,
+    {values}
+FROM sample AS s
+LEFT JOIN media AS m ON m.media_id = s.media_ids[1]
+LEFT JOIN imported AS i ON i.qa_uid = s.qa_uid
+{joins}
+"""

@@ -1,0 +1,161 @@
+"""The pool's database file: opening it, waiting for its lock, migrating it, and recording what changed it.
+
+DuckDB lets one process write, or many read, never both. So a command holds the file only for the seconds
+in which it reads its input or commits its output, and waits its turn when somebody else has it.
+"""
+
+import json
+import os
+import re
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from importlib import resources
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+from gdo import __version__
+from gdo.errors import GdoError, UsageError
+from gdo.pool.candidate import refresh_candidate
+
+MEMORY_LIMIT = "600MB"
+"""DuckDB's own buffers; beyond them it spills into the pool's side folder."""
+LOCK_WAIT = 120.0
+"""Seconds to wait for another process to let go of the file."""
+
+
+class Pool:
+    """A pool on disk: the DuckDB file and the folder of side files beside it, `<file>.d/`."""
+
+    def __init__(self, path: Path | str, *, create: bool = False) -> None:
+        self.path = Path(path).absolute()
+        self.folder = self.path.with_name(self.path.name + ".d")
+        if not create and not self.path.exists():
+            raise UsageError(f"there is no pool at {self.path}; `gdo ingest {path} FILE...` makes one")
+        if create and not self.path.parent.is_dir():
+            raise UsageError(f"the folder {self.path.parent} does not exist; make it, then ingest again")
+
+    @contextmanager
+    def read(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        """A read-only connection; other readers may be there at the same time."""
+        connection = self._connect(read_only=True)
+        try:
+            _check_version(connection, self.path)
+            yield connection
+        finally:
+            connection.close()
+
+    @contextmanager
+    def write(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        """A connection in one transaction: committed at the end of the block, or nothing of it happened."""
+        connection = self._connect(read_only=False)
+        try:
+            connection.execute("BEGIN")
+            _migrate(connection, self.path)
+            yield connection
+            connection.execute("COMMIT")
+        finally:
+            connection.close()
+
+    def _connect(self, *, read_only: bool) -> duckdb.DuckDBPyConnection:
+        """Open the file, waiting for whoever holds it."""
+        self.folder.mkdir(exist_ok=True) if not read_only else None
+        config: dict[str, Any] = {
+            "memory_limit": MEMORY_LIMIT,
+            "temp_directory": str(self.folder / "tmp") if os.access(self.path.parent, os.W_OK) else "",
+            "preserve_insertion_order": True,
+            "autoinstall_known_extensions": False,
+        }
+        deadline = time.monotonic() + LOCK_WAIT
+        pause = 0.05
+        while True:
+            try:
+                return duckdb.connect(str(self.path), read_only=read_only, config=config)
+            except duckdb.IOException as error:
+                if "lock" not in str(error).lower() or time.monotonic() > deadline:
+                    raise _explain_open(self.path, error) from error
+                time.sleep(pause)
+                pause = min(pause * 1.5, 1.0)
+            except duckdb.Error as error:
+                raise _explain_open(self.path, error) from error
+
+
+def _explain_open(path: Path, error: duckdb.Error) -> GdoError:
+    text = str(error)
+    if "lock" in text.lower():
+        holder = re.search(r"Conflicting lock is held in (.+?)\.(?: |$)", text)
+        who = f" by {holder.group(1)}" if holder else ""
+        return GdoError(f"{path} is held{who} and was not free within {LOCK_WAIT:.0f} s; close it there")
+    return GdoError(f"{path} cannot be opened as a pool: {text.splitlines()[0]}")
+
+
+def _migrations() -> list[tuple[int, str]]:
+    """The numbered SQL files, in order."""
+    folder = resources.files("gdo.pool") / "sql"
+    files = sorted(item.name for item in folder.iterdir() if re.match(r"\d{3}_.*\.sql$", item.name))
+    return [(int(name[:3]), (folder / name).read_text()) for name in files]
+
+
+def _schema_version(connection: duckdb.DuckDBPyConnection) -> int:
+    if not scalar(connection, "SELECT count(*) FROM duckdb_tables() WHERE table_name = 'migration'"):
+        return 0
+    return int(scalar(connection, "SELECT coalesce(max(number), 0) FROM migration"))
+
+
+def _migrate(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
+    """Bring the schema to this version's; part of the caller's transaction."""
+    have = _schema_version(connection)
+    migrations = _migrations()
+    if have == 0 and scalar(connection, "SELECT count(*) FROM duckdb_tables()"):
+        raise UsageError(f"{path} is a DuckDB file with other tables, not a pool; give another path")
+    if have > migrations[-1][0]:
+        raise UsageError(f"{path} was made by a newer gdo (schema {have}); upgrade gdo to write to it")
+    if have == migrations[-1][0]:
+        return
+    connection.execute("CREATE TABLE IF NOT EXISTS migration (number INTEGER, gdo VARCHAR, applied TIMESTAMP)")
+    for number, script in migrations:
+        if number > have:
+            connection.execute(script)
+            connection.execute("INSERT INTO migration VALUES (?, ?, ?)", [number, __version__, utc_now()])
+    refresh_candidate(connection)
+
+
+def _check_version(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
+    have, want = _schema_version(connection), _migrations()[-1][0]
+    if have == 0:
+        raise UsageError(f"{path} is a DuckDB file but not a pool (it has no table `migration`)")
+    if have < want:
+        raise UsageError(
+            f"{path} has schema {have}, this gdo reads {want}; any writing command, such as "
+            f"`gdo describe {path} temporal`, brings it up to date"
+        )
+
+
+def scalar(connection: duckdb.DuckDBPyConnection, query: str, parameters: Sequence[Any] = ()) -> Any:
+    """The first value of the first row of a query that gives at least one row."""
+    return connection.execute(query, list(parameters)).fetchall()[0][0]
+
+
+def utc_now() -> datetime:
+    """The time now in UTC, without the zone, as the pool stores times."""
+    return datetime.now(UTC).replace(tzinfo=None)
+
+
+def versions() -> dict[str, str]:
+    """The versions a result may depend on."""
+    packages = ("duckdb", "numpy", "polars", "pyarrow", "av", "opencv-python-headless")
+    return {"gdo": __version__} | {name: version(name) for name in packages}
+
+
+def record_run(
+    connection: duckdb.DuckDBPyConnection, command: str, arguments: dict[str, Any], started: datetime
+) -> None:
+    """Write one row into `run`, inside the transaction that makes the change."""
+    connection.execute(
+        "INSERT INTO run SELECT coalesce(max(run_id), 0) + 1, ?, ?, ?, ?, ? FROM run",
+        [command, json.dumps(arguments, default=str), json.dumps(versions()), started, utc_now()],
+    )

@@ -1,0 +1,1 @@
+"""Reports: figures of pools and subsets as tables for people."""
