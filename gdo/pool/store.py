@@ -135,6 +135,11 @@ def _check_version(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
         )
 
 
+def sql_script(name: str) -> str:
+    """The text of a script in `gdo/pool/sql`."""
+    return (resources.files("gdo.pool") / "sql" / name).read_text()
+
+
 def scalar(connection: duckdb.DuckDBPyConnection, query: str, parameters: Sequence[Any] = ()) -> Any:
     """The first value of the first row of a query that gives at least one row."""
     return connection.execute(query, list(parameters)).fetchall()[0][0]
