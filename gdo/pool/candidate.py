@@ -69,7 +69,7 @@ SELECT
     s.qa_uid, s.ordinal, s.source_id, s.line, s.id, s.turn, s.video_uid, s.data_source,
     s.question, s.answer, s.media_ids, s.listed_frames,
     s.question_tokens, s.answer_tokens, s.answer_distinct, s.temporal_words, s.mcq, s.mcq_raw,
-    s.uid_hash, s.text_hash,
+    s.uid_hash, s.text_hash, s.question_hash,
     m.frames AS media_frames, m.width, m.height, m.fps, m.duration, m.error AS media_error,
     s.bucket,
     CASE WHEN s.bucket = 'image_qa' THEN 'image'

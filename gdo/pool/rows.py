@@ -70,7 +70,7 @@ class Row:
     videos: list[list[Entry]]
     """One list per video: a single file, or frames in time order where `frame_lists` says so."""
     frame_lists: list[bool]
-    pairs: list[tuple[str, str]]
+    pairs: list[tuple[str, str]] = field(default_factory=list)
     """Question and answer, without media tags, line breaks kept."""
     placeholders: dict[str, int] = field(default_factory=dict)
 
@@ -100,7 +100,6 @@ def parse_row(raw: Any, shape: Shape) -> Row:
         images=_entries(_first(raw, shape.images), "images"),
         videos=[],
         frame_lists=[],
-        pairs=[],
     )
     for video in _listed(_first(raw, shape.videos)):
         frames = isinstance(video, list | tuple)
@@ -110,7 +109,7 @@ def parse_row(raw: Any, shape: Shape) -> Row:
             raise BadRowError("no media", "an empty list of frames")
     if not row.images and not row.videos:
         raise BadRowError("no media")
-    _read_messages(_first(raw, shape.messages), row)
+    row.pairs, row.placeholders = _pair_up(_first(raw, shape.messages))
     return row
 
 
@@ -170,10 +169,20 @@ def _embedded(item: dict[str, Any], key: str) -> Entry:
     raise BadRowError(f"wrong type: {key}", repr(item))
 
 
-def _read_messages(messages: Any, row: Row) -> None:
-    """Fill the row's pairs and count its placeholders."""
+def pairs_of(raw: dict[str, Any], shape: Shape) -> list[tuple[str, str]]:
+    """The question-answer pairs of a row.
+
+    Raises:
+        BadRowError: The messages are no list of messages, or hold no pair.
+    """
+    return _pair_up(_first(raw, shape.messages))[0]
+
+
+def _pair_up(messages: Any) -> tuple[list[tuple[str, str]], dict[str, int]]:
+    """The pairs of a conversation, and how many placeholders of each kind its user turns have."""
     if not isinstance(messages, list):
         raise BadRowError("messages are not a list", repr(messages))
+    pairs = list[tuple[str, str]]()
     waiting: str | None = None
     images = videos = 0
     for message in messages:
@@ -190,13 +199,13 @@ def _read_messages(messages: Any, row: Row) -> None:
         elif role in _ASSISTANT:
             answer = _text(message).strip()
             if waiting and answer:
-                row.pairs.append((waiting, answer))
+                pairs.append((waiting, answer))
             waiting = None
-    if not row.pairs:
+    if not pairs:
         raise BadRowError("no question-answer pair")
-    if len(row.pairs) > MAX_TURNS:
-        raise BadRowError("too large", f"{len(row.pairs)} pairs in one row")
-    row.placeholders = {"image": images, "video": videos}
+    if len(pairs) > MAX_TURNS:
+        raise BadRowError("too large", f"{len(pairs)} pairs in one row")
+    return pairs, {"image": images, "video": videos}
 
 
 def _text(message: dict[str, Any]) -> str:

@@ -41,6 +41,7 @@ _SAMPLE_SCHEMA = {
     "listed_frames": pl.Int32,
     "uid_hash": pl.UInt64,
     "text_hash": pl.UInt64,
+    "question_hash": pl.UInt64,
     "normal_question": pl.String,
     "normal_answer": pl.String,
 }
@@ -80,6 +81,16 @@ class BlockResult:
 def hash64(text: str) -> int:
     """64 bits of BLAKE2b, the same on every machine."""
     return int.from_bytes(blake2b(text.encode(errors="surrogatepass"), digest_size=8).digest(), "little")
+
+
+def normalise(text: str) -> str:
+    """White space runs become one space, ends are trimmed (spec section 1)."""
+    return " ".join(text.split())
+
+
+def text_hash(question: str, answer: str) -> int:
+    """What makes two normalised pairs exact duplicates of each other."""
+    return hash64(f"{question}|||{answer}")
 
 
 @lru_cache(maxsize=65536)
@@ -154,11 +165,12 @@ class _Batch:
         video_uid = (row.video_id or self.name + row_id) if video else ""
         group, stem, columns = source_group(source), f"{self.prefix}{row_id}::t", self.samples
         for turn, (question, answer) in enumerate(row.pairs):
-            normal_question, normal_answer = " ".join(question.split()), " ".join(answer.split())
+            normal_question, normal_answer = normalise(question), normalise(answer)
             uid = f"{stem}{turn}"
             values = (
                 uid, line, row_id, turn, video_uid, source, group, question, answer, media, listed,
-                hash64(uid), hash64(f"{normal_question}|||{normal_answer}"), normal_question, normal_answer,
+                hash64(uid), text_hash(normal_question, normal_answer), hash64(normal_question),
+                normal_question, normal_answer,
             )  # fmt: skip
             for column, value in zip(columns.values(), values, strict=True):
                 column.append(value)

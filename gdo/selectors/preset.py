@@ -1,0 +1,194 @@
+"""Presets: a goal's feasibility set as named numbers, read from TOML and checked before any work starts.
+
+The released values (arXiv 2603.12478; spec sections 3 to 9) stand in `presets/*.toml`; what all four share,
+and every weight of the score, are the defaults here.
+"""
+
+import tomllib
+from collections.abc import Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from gdo.errors import UsageError
+
+PRESETS = ("minloss", "diverse", "temp", "temp_plus")
+TERMS = ("vds", "ppl", "sc")
+"""Terms of the score that `--without` can drop."""
+
+
+class Weights(BaseModel):
+    """The constants of the shared score rho (spec section 4), with their released values."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    question_length: float = Field(14.0, gt=0, description="question tokens at which text quality peaks")
+    answer_length: float = Field(16.0, gt=0, description="answer tokens at which text quality peaks")
+    answer_length_weight: float = 1.25
+    distinct_floor: float = Field(0.55, description="share of distinct answer tokens below which text loses")
+    distinct_weight: float = 1.2
+    difficulty_length: float = Field(22.0, gt=0, description="question + half the answer, at the peak")
+    difficulty_width: float = Field(0.85, gt=0)
+    bonus_temporal: float = 1.0
+    bonus_mixed: float = 0.2
+    bonus_static: float = -0.5
+    video_quality: float = 1.0
+    image_quality: float = 1.1
+    difficulty: float = 0.85
+    alignment: float = 0.9
+    temporal_bonus: float = 0.55
+    prior: float = 0.15
+    z_limit: float = Field(4.0, gt=0)
+    vds_frame_diversity: float = Field(0.5, description="weight of z(frame_diversity) beside z(vds)")
+    video_base: float = 0.35
+    video_vds: float = 0.95
+    video_q: float = 0.35
+    video_undescribed: float = -0.15
+    image_base: float = 0.90
+    image_q: float = 0.15
+
+
+class Preset(BaseModel):
+    """Every parameter of a selection; `name` and `seed` too, so that a stored preset says all."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str = "custom"
+    seed: int = 42
+
+    count: int | None = Field(None, ge=1, description="size of the subset, in place of the automatic budget")
+    ratio: float | None = Field(None, gt=0, le=1, description="the same as a share of the candidates")
+    min_count: int = Field(12000, ge=1)
+    max_count: int = Field(72000, ge=1)
+    min_ratio: float = Field(0.001, ge=0, le=1)
+    max_ratio: float = Field(0.014, gt=0, le=1)
+    effective_strata_mult: float = Field(16, ge=0)
+    coverage_mass: float = Field(0.93, gt=0, le=1)
+    tail_target: float = Field(3.5, ge=0)
+    vds3_target_positive: int = Field(2600, ge=0)
+    vds3_threshold: float = 0.0
+    vds3_max_mult: float = Field(1.6, ge=0)
+
+    min_video_ratio: float = Field(0.15, le=1, description="negative: the pool's own share")
+    max_video_ratio: float = Field(0.32, le=1, description="negative: no bound")
+    min_temporal_in_video_ratio: float = Field(0.05, ge=0, le=1)
+    temporal_categories: tuple[Literal["Temporal", "Mixed", "Static"], ...] = ("Temporal", "Mixed")
+
+    oversample_factor: float = Field(1.15, ge=0)
+    video_oversample_factor: float = Field(1.45, ge=0)
+    temporal_oversample_factor: float = Field(1.55, ge=0)
+
+    source_group_floor_topk: int = Field(14, ge=0)
+    min_source_group_ratio: float = Field(0.0015, ge=0, le=1)
+    source_group_floor_frac_of_expected: float = Field(0.33, ge=0)
+    source_group_floor_max_share: float = Field(0.7, gt=0, le=1, description="of the subset, for all floors")
+
+    target_frames: int = Field(32, ge=1)
+    max_qa_per_video: int = Field(8, ge=1)
+    uniform_multiplier: float = Field(10, gt=0, description="size of the uniform control, in subsets")
+    dedup: Literal["exact"] = "exact"
+    question_form: Literal["normalised", "raw"] = Field(
+        "normalised", description="which question text tells a multiple choice; the release lost line breaks"
+    )
+    without: tuple[Literal["vds", "ppl", "sc"], ...] = ()
+    weights: Weights = Field(default_factory=Weights)  # type: ignore[arg-type]
+
+    @model_validator(mode="after")
+    def _possible(self) -> "Preset":
+        """Refuse bounds that no subset can meet."""
+        for low, high in (("min_count", "max_count"), ("min_ratio", "max_ratio")):
+            if getattr(self, low) > getattr(self, high):
+                raise ValueError(f"{low} = {getattr(self, low)} is over {high} = {getattr(self, high)}")
+        if 0 <= self.max_video_ratio < self.min_video_ratio:
+            raise ValueError(
+                f"min_video_ratio = {self.min_video_ratio} is over max_video_ratio = {self.max_video_ratio}"
+            )
+        if self.count is not None and self.ratio is not None:
+            raise ValueError("count and ratio both fix the size; give one")
+        return self
+
+
+def load_preset(
+    preset: str | Path,
+    *,
+    settings: Sequence[str] = (),
+    count: int | None = None,
+    seed: int | None = None,
+    without: Sequence[str] = (),
+) -> Preset:
+    """Read a released preset by name or one's own TOML file, and change what the caller asks to change.
+
+    Args:
+        preset: A name of `PRESETS`, or the path of a TOML file with the same keys; the file may begin from
+            a released one by `base = "temp"`.
+        settings: `KEY=VALUE` in TOML's notation; weights as `weights.KEY=VALUE`.
+        count: Fixes the size of the subset.
+        seed: Of ties and of the uniform control.
+        without: Terms of the score to drop: `vds`, `ppl`, `sc`.
+
+    Raises:
+        UsageError: No such preset, an unknown key, a wrong value or bounds that cannot be met together.
+    """
+    values = _read(preset)
+    for setting in settings:
+        _set(values, setting)
+    if count is not None:
+        values["count"] = count
+        values.pop("ratio", None)
+    if seed is not None:
+        values["seed"] = seed
+    unknown = [term for term in without if term not in TERMS]
+    if unknown:
+        raise UsageError(f"unknown term {unknown[0]!r} in --without; known are {', '.join(TERMS)}")
+    if without:
+        values["without"] = list(without)
+    try:
+        return Preset.model_validate(values)
+    except ValidationError as error:
+        raise UsageError(f"preset {preset}: " + "; ".join(map(_explain, error.errors()))) from error
+
+
+def _read(preset: str | Path) -> dict[str, Any]:
+    name = str(preset)
+    if name in PRESETS:
+        text = (resources.files("gdo.selectors") / "presets" / f"{name}.toml").read_text()
+        return {"name": name, **tomllib.loads(text)}
+    path = Path(preset)
+    if not path.is_file():
+        raise UsageError(f"there is no preset {name!r}; released are {', '.join(PRESETS)}, or give a TOML file")
+    try:
+        values = tomllib.loads(path.read_text())
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path} is not TOML: {error}") from error
+    base = values.pop("base", None)
+    start = _read(str(base)) if base is not None else {}
+    weights = {**start.get("weights", {}), **values.get("weights", {})}
+    merged = {**start, "name": path.stem, **values}
+    return {**merged, "weights": weights} if weights else merged
+
+
+def _set(values: dict[str, Any], setting: str) -> None:
+    """Apply one `KEY=VALUE`; a value that is no TOML is taken as a string."""
+    key, equals, text = setting.partition("=")
+    key = key.strip()
+    if not equals or not key:
+        raise UsageError(f"--set takes KEY=VALUE, not {setting!r}")
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = text.strip()
+    if key.startswith("weights."):
+        values["weights"] = {**values.get("weights", {}), key.removeprefix("weights."): value}
+    else:
+        values[key] = value
+
+
+def _explain(error: Any) -> str:
+    key = ".".join(str(part) for part in error["loc"])
+    if error["type"] == "extra_forbidden":
+        fields = Weights.model_fields if key.startswith("weights.") else Preset.model_fields
+        return f"unknown key {key!r}; known are {', '.join(fields)}"
+    message = error["msg"].removeprefix("Value error, ")
+    return f"{key}: {message}, not {error['input']!r}" if key else message

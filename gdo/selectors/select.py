@@ -1,0 +1,169 @@
+"""Selection: a preset asks a pool for its 1x subset and a uniform control beside it."""
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+
+from gdo.errors import UsageError
+from gdo.pool.store import Pool, record_run, utc_now, versions
+from gdo.selectors.bounds import Bounds, plan_bounds
+from gdo.selectors.budget import plan_budget
+from gdo.selectors.candidates import Candidates, Integers, load_candidates
+from gdo.selectors.fill import Filled, fill
+from gdo.selectors.guard import GuardBy, load_guard
+from gdo.selectors.preset import Preset, load_preset
+from gdo.selectors.score import Scores, ranking, score, tie_hash
+from gdo.selectors.summary import summarise
+from gdo.selectors.uniform import uniform_control
+
+
+@dataclass(frozen=True)
+class Worked:
+    """A selection with everything it was worked out from."""
+
+    preset: Preset
+    candidates: Candidates
+    excluded: Candidates
+    """Samples kept out by the benchmark guard."""
+    scores: Scores
+    bounds: Bounds
+    filled: Filled
+    uniform: Integers
+    fingerprint: str
+    report: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What a selection stored: the subset's name and its report (spec section 7)."""
+
+    subset: str
+    preset: Preset
+    fingerprint: str
+    report: dict[str, Any]
+
+
+def select(
+    pool: Path | str,
+    preset: str | Path,
+    *,
+    name: str | None = None,
+    count: int | None = None,
+    seed: int | None = None,
+    without: Sequence[str] = (),
+    settings: Sequence[str] = (),
+    guard: Sequence[Path | str] = (),
+    guard_by: GuardBy = "both",
+) -> Selection:
+    """Choose a subset and its uniform control, and store both in the pool under a name.
+
+    A subset of that name is replaced. The same pool, preset and seed give the same subset on any machine.
+
+    Args:
+        pool: Path of the pool's database file.
+        preset: `minloss`, `diverse`, `temp`, `temp_plus`, or the path of a TOML file.
+        name: Of the subset; default the preset's.
+        count: Size of the subset, in place of the preset's budget.
+        seed: Of ties and of the uniform control; default the preset's.
+        without: Terms of the score to drop: `vds`, `ppl`, `sc`.
+        settings: `KEY=VALUE` for any number of the preset.
+        guard: Evaluation sets whose texts must not be chosen.
+        guard_by: What of them: their `question`s, their question-answer `pair`s, or `both`.
+
+    Raises:
+        UsageError: The pool is not there or empty, or the preset is unknown or impossible.
+    """
+    started = utc_now()
+    resolved = load_preset(preset, settings=settings, count=count, seed=seed, without=without)
+    guards = [str(Path(file).absolute()) for file in guard]
+    target = Pool(pool)
+    with target.read() as connection:
+        worked = work_out(connection, resolved, guards, guard_by)
+    subset = name or resolved.name
+    parameters = resolved.model_dump(mode="json") | {"guard": guards, "guard_by": guard_by}
+    with target.write() as connection:
+        _store(connection, subset, worked, parameters)
+        record_run(connection, "select", {"subset": subset, **parameters}, started)
+    return Selection(subset, resolved, worked.fingerprint, worked.report)
+
+
+def work_out(
+    connection: duckdb.DuckDBPyConnection, preset: Preset, guard: Sequence[str], guard_by: GuardBy
+) -> Worked:
+    """Work a selection out from an open pool, storing nothing."""
+    everything = load_candidates(connection, preset)
+    unreadable = dict(
+        connection.execute("SELECT reason, count(*) FROM bad_row WHERE NOT kept GROUP BY 1 ORDER BY 1").fetchall()
+    )
+    hit = np.zeros(len(everything), dtype=np.bool_)
+    if guard:
+        hit = load_guard(guard, guard_by).excluded(everything)
+    candidates, excluded = everything.keep(~hit), everything.keep(hit)
+    if not len(candidates):
+        raise UsageError("the guard keeps out every sample of the pool; is it an evaluation set's file?")
+    scores = score(candidates, preset)
+    target, budget = plan_budget(candidates, scores.vds3_rows, preset)
+    bounds = plan_bounds(candidates, target, preset)
+    tie = tie_hash(candidates.uid_hash, preset.seed)
+    asked = math.ceil(target * preset.uniform_multiplier)
+    uniform = uniform_control(candidates, tie, asked, preset.max_qa_per_video)
+    filled = fill(candidates, ranking(scores.rho, tie), bounds, target, preset, uniform)
+    report = summarise(candidates, budget, bounds, filled, uniform, preset)
+    report |= {"uniform_count": asked, "excluded_by_guard": int(hit.sum()), "unreadable_rows": unreadable}
+    return Worked(
+        preset, candidates, excluded, scores, bounds, filled, uniform, everything.fingerprint(), report
+    )
+
+
+def _store(
+    connection: duckdb.DuckDBPyConnection, subset: str, worked: Worked, parameters: dict[str, Any]
+) -> None:
+    """Write the subset, its members and its control, inside the caller's transaction."""
+    for table in ("subset", "subset_sample"):
+        connection.execute(f"DELETE FROM {table} WHERE subset = ?", [subset])
+    connection.execute(
+        "INSERT INTO subset VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        [
+            subset,
+            worked.preset.name,
+            json.dumps(parameters),
+            worked.preset.seed,
+            worked.fingerprint,
+            json.dumps(versions()),
+            json.dumps(worked.report),
+            utc_now(),
+        ],
+    )
+    picked = _members(worked)
+    connection.register("picked", picked)
+    connection.execute(
+        "INSERT INTO subset_sample SELECT ?, picked.role, sample.qa_uid, picked.rank, picked.score, picked.stage "
+        "FROM picked JOIN sample USING (ordinal) ORDER BY picked.role, picked.rank",
+        [subset],
+    )
+    connection.unregister("picked")
+
+
+def _members(worked: Worked) -> pa.Table:
+    """Chosen samples and control as one table, keyed by the order of ingestion."""
+    chosen, uniform = np.array(worked.filled.chosen, dtype=np.int64), worked.uniform
+    roles = ["chosen"] * len(chosen) + ["uniform"] * len(uniform)
+    return pa.table(
+        {
+            "ordinal": worked.candidates.ordinal[np.concatenate([chosen, uniform])],
+            "role": pa.array(roles).dictionary_encode().cast(pa.string()),
+            "rank": np.concatenate([np.arange(len(chosen)), np.arange(len(uniform))]).astype(np.int32),
+            "score": pa.array(
+                np.concatenate([worked.scores.rho[chosen], np.zeros(len(uniform))]),
+                mask=np.arange(len(roles)) >= len(chosen),
+            ),
+            "stage": worked.filled.stages + ["uniform"] * len(uniform),
+        }
+    )

@@ -1,0 +1,75 @@
+"""The uniform control: a plain random sample under the same rules, to hold a subset against (spec section 6)."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from gdo.selectors.candidates import Candidates, Integers, Mask
+
+
+def uniform_control(candidates: Candidates, tie: np.ndarray, count: int, max_qa_per_video: int) -> Integers:
+    """Up to `count` samples in the order of their hash, no text twice, few per video.
+
+    Where the pool runs short the text rule is relaxed, then the per-video rule too.
+    """
+    order = np.argsort(tie, kind="stable")
+    wanted = min(count, len(candidates))
+    taken = order[_accept(candidates, order, max_qa_per_video, texts=True)][:wanted]
+    if len(taken) < wanted:
+        rest = _without(order, taken)
+        used = np.bincount(candidates.video_uid[taken][candidates.video[taken]]).tolist()
+        more = rest[_accept(candidates, rest, max_qa_per_video, texts=False, used=used)]
+        taken = np.concatenate([taken, more])[:wanted]
+    if len(taken) < wanted:
+        taken = np.concatenate([taken, _without(order, taken)])[:wanted]
+    return taken
+
+
+def _without(order: Integers, taken: Integers) -> Integers:
+    left = np.ones(len(order), dtype=np.bool_)
+    left[taken] = False
+    return order[left[order]]
+
+
+def _accept(
+    candidates: Candidates, order: Integers, cap: int, *, texts: bool, used: Sequence[int] = ()
+) -> Mask:
+    """Which samples of an order a greedy pass takes, `used` samples of each video being taken before it.
+
+    Only samples that share their text, or a video with more than `cap` samples, can be refused; the loop
+    goes over those alone.
+    """
+    accept = np.ones(len(order), dtype=np.bool_)
+    doubtful = (candidates.video if used else _crowded(candidates.video_uid, cap))[order]
+    if texts:
+        doubtful = doubtful | _repeated(candidates.text_hash)[order]
+    seen, per_video = set[int](), dict(enumerate(used))
+    places = np.flatnonzero(doubtful)
+    rows = order[places]
+    for place, text, video in zip(
+        places.tolist(), candidates.text_hash[rows].tolist(), candidates.video_uid[rows].tolist(), strict=True
+    ):
+        if (texts and text in seen) or (video >= 0 and per_video.get(video, 0) >= cap):
+            accept[place] = False
+            continue
+        seen.add(text)
+        if video >= 0:
+            per_video[video] = per_video.get(video, 0) + 1
+    return accept
+
+
+def _crowded(video_uid: np.ndarray, cap: int) -> Mask:
+    """Samples of a video that has more than `cap`."""
+    sizes = np.bincount(video_uid[video_uid >= 0], minlength=1)
+    return (video_uid >= 0) & (sizes[video_uid] > cap)
+
+
+def _repeated(text_hash: np.ndarray) -> Mask:
+    """Samples whose text another sample has too."""
+    order = np.argsort(text_hash, kind="stable")
+    ordered = text_hash[order]
+    same = np.zeros(len(ordered) + 1, dtype=np.bool_)
+    same[1:-1] = ordered[1:] == ordered[:-1]
+    repeated = np.empty(len(ordered), dtype=np.bool_)
+    repeated[order] = same[:-1] | same[1:]
+    return repeated
