@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 Picture = npt.NDArray[np.uint8]
 Rgb = tuple[int, int, int]
+Point = tuple[float, float]
 
 COLOURS: dict[str, Rgb] = {
     "red": (214, 34, 36),
@@ -34,14 +35,6 @@ TONES: dict[str, Rgb] = {
 SHAPES = ("circle", "square", "triangle", "star", "diamond", "cross")
 
 _SHIFT = 4  # bits of a pixel's fraction in OpenCV's drawing calls
-_AREA = {  # area of the shape of radius 1, by the outlines below
-    "circle": math.pi,
-    "square": 4 * 0.82**2,
-    "triangle": 1.5 * math.sqrt(3) / 2 * 1.1**2 * 1.0,
-    "star": 5 * 1.1 * 0.5 * math.sin(math.pi / 5),
-    "diamond": 2 * 1.05**2,
-    "cross": 4 * 0.36 * (2 * 1.0 - 0.36),
-}
 
 
 def contrasting(backdrop: Rgb) -> list[str]:
@@ -61,7 +54,10 @@ def pick_looks(rng: Random, count: int, backdrop: Rgb) -> list[tuple[str, str]]:
 
 def area(shape: str, radius: float) -> float:
     """Area of a shape in square pixels."""
-    return _AREA[shape] * radius**2
+    if shape == "circle":
+        return math.pi * radius**2
+    x, y = _OUTLINES[shape].T
+    return float(abs(x @ np.roll(y, 1) - y @ np.roll(x, 1))) / 2 * radius**2
 
 
 def texture(height: int, width: int, seed: int) -> npt.NDArray[np.int16]:
@@ -78,25 +74,30 @@ def texture(height: int, width: int, seed: int) -> npt.NDArray[np.int16]:
 def backdrop(height: int, width: int, tone: str, seed: int) -> Picture:
     """A still, textured ground in one of `TONES`."""
     grain = texture(height, width, seed)[..., None] * 2 // 5
-    return np.clip(np.array(TONES[tone], np.int16) + grain, 0, 255).astype(np.uint8)
+    return to_picture(np.array(TONES[tone], np.int16) + grain)
 
 
-def draw_shape(picture: Picture, shape: str, colour: str, x: float, y: float, radius: float) -> None:
+def to_picture(values: npt.ArrayLike) -> Picture:
+    """Round and clip any values to a picture's range."""
+    picture: Picture = np.clip(np.rint(values), 0, 255).astype(np.uint8)
+    return picture
+
+
+def draw_shape(picture: Picture, shape: str, colour: str, centre: Point, radius: float) -> None:
     """Draw a shape with a thin edge and a lighter core onto a picture, in place.
 
     Args:
         picture: uint8 [height, width, 3].
         shape: One of `SHAPES`.
         colour: One of `COLOURS`.
-        x: Centre, pixels from the left.
-        y: Centre, pixels from the top.
+        centre: (x, y), pixels from the left and from the top.
         radius: Distance from the centre to the edge, pixels.
     """
     rgb = COLOURS[colour]
     edge = shade(rgb, 0.55 if sum(rgb) > 120 else 1.0)
     core = tuple(channel + (255 - channel) // 5 for channel in rgb)
     for scale, ink in ((1.0, edge), (0.86, rgb), (0.4, core)):
-        _fill(picture, shape, x, y, radius * scale, ink)
+        _fill(picture, shape, centre, radius * scale, ink)
 
 
 def shade(rgb: Rgb, factor: float) -> Rgb:
@@ -111,21 +112,19 @@ def fill_polygon(picture: Picture, corners: npt.ArrayLike, ink: tuple[int, ...])
     cv2.fillPoly(picture, [points], ink, cv2.LINE_AA, _SHIFT)
 
 
-def fill_ellipse(
-    picture: Picture, x: float, y: float, axes: tuple[float, float], ink: tuple[int, ...]
-) -> None:
+def fill_ellipse(picture: Picture, centre: Point, axes: tuple[float, float], ink: tuple[int, ...]) -> None:
     """Fill an upright ellipse with half axes (horizontal, vertical) in pixels, anti-aliased, in place."""
     scale = 1 << _SHIFT
-    centre = (round(x * scale), round(y * scale))
+    middle = (round(centre[0] * scale), round(centre[1] * scale))
     half = (round(axes[0] * scale), round(axes[1] * scale))
-    cv2.ellipse(picture, centre, half, 0, 0, 360, ink, -1, cv2.LINE_AA, _SHIFT)
+    cv2.ellipse(picture, middle, half, 0, 0, 360, ink, -1, cv2.LINE_AA, _SHIFT)
 
 
-def _fill(picture: Picture, shape: str, x: float, y: float, radius: float, ink: tuple[int, ...]) -> None:
+def _fill(picture: Picture, shape: str, centre: Point, radius: float, ink: tuple[int, ...]) -> None:
     if shape == "circle":
-        fill_ellipse(picture, x, y, (radius, radius), ink)
+        fill_ellipse(picture, centre, (radius, radius), ink)
     else:
-        fill_polygon(picture, np.array([x, y]) + radius * _OUTLINES[shape], ink)
+        fill_polygon(picture, np.array(centre) + radius * _OUTLINES[shape], ink)
 
 
 def _ring(radii: tuple[float, ...], corners: int, turn: float) -> npt.NDArray[np.float64]:

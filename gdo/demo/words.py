@@ -1,4 +1,4 @@
-"""Facts put into words: one thing that is true of a picture, asked in many ways, rightly or wrongly answered."""
+"""Facts put into words: one true thing, asked in many ways, answered rightly or wrongly."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,6 +24,7 @@ CLIP_LEADS = ("In this clip, ", "Watch the video: ", "Looking at the clip as a w
 STILL_LEADS = ("In this picture, ", "Look at the image: ", "Judging by the picture, ", "In the image shown, ")
 NO_LEADS: tuple[str, ...] = ()
 
+_SETTINGS = ("clip", "video", "picture", "image")
 _NUMBERS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 _ORDINALS = ("first", "second", "third", "fourth", "fifth")
 _LETTERS = "ABCD"
@@ -31,7 +32,7 @@ _PICK = (
     "Answer with the option's letter.",
     "Pick the right choice and give its letter only.",
     "Which of these choices is right?",
-    "Reply with A, B, C or D as fits.",
+    "Reply with the letter that fits.",
     "",
 )
 _BRIEF = ("", "", "", "Answer in a word or two.", "Keep the answer short.")
@@ -88,12 +89,12 @@ def ask(fact: Fact, rng: Random, leads: Sequence[str], but_not: int | None = Non
     Args:
         fact: What to ask.
         rng: Chooses wording, form and length.
-        leads: Openings such as "In this clip, " that may stand before the question.
+        leads: Openings such as "In this clip, " that may stand before a question that does not say as much.
         but_not: Index of a wording to avoid, for a rephrased question.
     """
     wording = rng.choice([i for i in range(len(fact.wordings)) if i != but_not])
     question = fact.wordings[wording]
-    if leads and rng.random() < 0.4:
+    if leads and rng.random() < 0.5 and not any(word in question for word in _SETTINGS):
         question = rng.choice(leads) + question[0].lower() + question[1:]
     if not fact.prose and rng.random() < 0.33:
         question, answer, wrong = _multiple_choice(question, fact, rng)
