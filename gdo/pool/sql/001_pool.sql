@@ -63,9 +63,9 @@ CREATE TABLE sample (
     temporal_words BOOLEAN,    -- the question has a word of the released list
     mcq BOOLEAN,               -- by the normalised question, as released
     mcq_raw BOOLEAN,           -- by the question with its line breaks
-    uid_hash UBIGINT,          -- 64 bits of blake2b(qa_uid): breaks ties, orders the uniform control
-    text_hash UBIGINT,         -- 64 bits of blake2b(question|||answer), both normalised
-    question_hash UBIGINT      -- 64 bits of blake2b(question), normalised: the benchmark guard
+    uid_hash UBIGINT,          -- 64 bits of XXH3(qa_uid): breaks ties, orders the uniform control
+    text_hash UBIGINT,         -- 64 bits of XXH3(question|||answer), both normalised
+    question_hash UBIGINT      -- 64 bits of XXH3(question), normalised: the benchmark guard
 );
 
 -- One row is one place of a medium in a sample.

@@ -1,0 +1,143 @@
+"""Commands that fill a pool and ask it: ingest, import-descriptors, describe, sql."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+PoolPath = Annotated[Path, typer.Argument(help="The pool's DuckDB file.", metavar="POOL")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print the figures as JSON.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add this module's commands."""
+    app.command("ingest")(ingest)
+    app.command("import-descriptors")(import_descriptors)
+    app.command("describe")(describe)
+    app.command("sql")(sql)
+
+
+def ingest(
+    pool: PoolPath,
+    files: Annotated[list[Path], typer.Argument(help="Files or folders of rows.", metavar="FILE...")],
+    media_root: Annotated[
+        Path | None,
+        typer.Option(help="Folder that relative media paths start from; default each file's folder."),
+    ] = None,
+    format: Annotated[
+        str,
+        typer.Option(help="auto, llava, swift, sharegpt, parquet, hf or webdataset."),
+    ] = "auto",
+    kind: Annotated[str, typer.Option(help="auto, image or video.")] = "auto",
+    source_name: Annotated[
+        str | None, typer.Option(help="Put before every id, to tell equal ids of two files apart.")
+    ] = None,
+    replace: Annotated[bool, typer.Option(help="Take a changed file in place of its old rows.")] = False,
+    strict: Annotated[
+        bool, typer.Option(help="Keep out rows whose placeholders differ in number from their media.")
+    ] = False,
+    first_image_only: Annotated[
+        bool, typer.Option(help="Keep only the first image of an image row, as the release does.")
+    ] = False,
+    probe_media: Annotated[bool, typer.Option(help="Read the headers of all media files afterwards.")] = False,
+    workers: Annotated[int | None, typer.Option(help="Processes; default all cores.")] = None,
+    json: AsJson = False,
+) -> None:
+    """Read files of question-answer rows into a pool, and tell what gave no sample."""
+    from gdo.cli.output import print_json
+    from gdo.cli.progress import progress_line
+    from gdo.pool.ingest import ingest as run
+    from gdo.report.tables import ingest_tables, show
+
+    with progress_line() as line:
+        reports = run(
+            pool,
+            list(files),
+            media_root=media_root,
+            format=format,
+            kind=kind,
+            source_name=source_name,
+            replace=replace,
+            strict=strict,
+            first_image_only=first_image_only,
+            workers=workers,
+            progress=lambda what, rows, pairs: line.update(what, rows, note=f"rows, {pairs:,} samples"),
+        )
+    if json:
+        print_json(reports)
+    else:
+        show(ingest_tables(reports))
+    if probe_media:
+        _probe(pool, workers, json)
+
+
+def _probe(pool: Path, workers: int | None, json: bool) -> None:
+    from gdo.cli.output import print_json
+    from gdo.cli.progress import progress_line
+    from gdo.descriptors.engine import probe_media_headers
+    from gdo.report.tables import describe_tables, show
+
+    with progress_line() as line:
+        report = probe_media_headers(pool, workers=workers, progress=line.show)
+    print_json(report) if json else show(describe_tables(report))
+
+
+def import_descriptors(
+    pool: PoolPath,
+    file: Annotated[Path, typer.Argument(help="JSONL (.gz, .zst) or Parquet, keyed by qa_uid.")],
+    json: AsJson = False,
+) -> None:
+    """Take descriptor values computed elsewhere, such as the reference's merged metrics."""
+    from gdo.cli.output import print_json
+    from gdo.descriptors.importing import import_descriptors as run
+    from gdo.report.tables import import_tables, show
+
+    report = run(pool, file)
+    print_json(report) if json else show(import_tables(report))
+
+
+def describe(
+    pool: PoolPath,
+    names: Annotated[
+        list[str] | None, typer.Argument(help="Descriptors; default all there are.", metavar="[NAME]...")
+    ] = None,
+    workers: Annotated[int | None, typer.Option(help="Processes; default all cores.")] = None,
+    limit: Annotated[int | None, typer.Option(help="Compute at most so many per descriptor.")] = None,
+    retry_errors: Annotated[bool, typer.Option(help="Compute again what failed before.")] = False,
+    time_limit: Annotated[float, typer.Option(help="Seconds for one media file.")] = 60.0,
+    json: AsJson = False,
+) -> None:
+    """Compute descriptors of what has none yet; killed, it goes on where it was."""
+    from gdo.cli.output import print_json
+    from gdo.cli.progress import progress_line
+    from gdo.descriptors.catalog import DESCRIPTORS
+    from gdo.descriptors.engine import describe as run
+    from gdo.report.tables import describe_tables, show
+
+    with progress_line() as line:
+        report = run(
+            pool,
+            names or list(DESCRIPTORS),
+            workers=workers,
+            limit=limit,
+            retry_errors=retry_errors,
+            time_limit=time_limit,
+            progress=line.show,
+        )
+    print_json(report) if json else show(describe_tables(report))
+
+
+def sql(
+    pool: PoolPath,
+    query: Annotated[str, typer.Argument(help="One SELECT statement.")],
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="Write to a .csv, .json or .parquet file.")
+    ] = None,
+    time_limit: Annotated[float, typer.Option(help="Seconds after which the query is stopped.")] = 60.0,
+    max_rows: Annotated[int, typer.Option(help="Rows shown on the terminal.")] = 100,
+) -> None:
+    """Ask the pool in SQL, read-only and sandboxed."""
+    from gdo.pool.query import run_sql
+    from gdo.report.tables import query_tables, show
+
+    show(query_tables(run_sql(pool, query, output=output, time_limit=time_limit, max_rows=max_rows)))

@@ -1,0 +1,60 @@
+"""The `gdo` command: its sub-commands, and how errors become messages and exit codes."""
+
+import sys
+from typing import Annotated
+
+import typer
+
+from gdo import __version__
+from gdo.cli import data, subsets
+from gdo.errors import GdoError, UsageError
+
+app = typer.Typer(
+    name="gdo",
+    help="Pick the image and video samples worth fine-tuning a multimodal model on.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+for module in (data, subsets):
+    module.register(app)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"gdo {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and stop.")
+    ] = False,
+) -> None:
+    """Pick the image and video samples worth fine-tuning a multimodal model on."""
+
+
+def main() -> None:
+    """Run the command line: exit code 0 done, 1 the work failed, 2 wrong use."""
+    try:
+        app()
+    except UsageError as error:
+        sys.exit(_tell(error, 2))
+    except GdoError as error:
+        sys.exit(_tell(error, 1))
+    except OSError as error:
+        sys.exit(_tell(error, 1))
+    except KeyboardInterrupt:
+        typer.echo("stopped; run the same command again to go on", err=True)
+        sys.exit(130)
+
+
+def _tell(error: Exception, code: int) -> int:
+    typer.echo(f"error: {error}", err=True)
+    return code
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,60 @@
+"""Progress of long commands on standard error: a live bar on a terminal, a line now and then elsewhere."""
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+EVERY = 10.0
+"""Seconds between two lines where there is no terminal."""
+
+
+class ProgressLine:
+    """Shows what a command is doing; `update` may be called as often as one likes."""
+
+    def __init__(self) -> None:
+        self._console = Console(stderr=True)
+        self._live = Progress(
+            SpinnerColumn(),
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[note]}"),
+            TimeElapsedColumn(),
+            console=self._console,
+            transient=True,
+            disable=not self._console.is_terminal,
+        )
+        self._task = self._live.add_task("", total=None, note="")
+        self._last = time.monotonic()
+
+    def __enter__(self) -> Self:
+        self._live.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._live.stop()
+
+    def update(self, what: str, done: int, total: int | None = None, note: str = "") -> None:
+        """Show `done` of `total` and a note, such as a rate."""
+        if self._console.is_terminal:
+            self._live.update(self._task, description=what, completed=done, total=total, note=note)
+        elif time.monotonic() - self._last > EVERY:
+            self._last = time.monotonic()
+            of = f" of {total:,}" if total else ""
+            sys.stderr.write(f"{what}: {done:,}{of} {note}\n")
+            sys.stderr.flush()
+
+
+@contextmanager
+def progress_line() -> Iterator[ProgressLine]:
+    """A progress line for the time of a block."""
+    with ProgressLine() as line:
+        yield line

@@ -1,0 +1,117 @@
+"""Commands that choose and hand over subsets: select, explain, export, demo."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from gdo.cli.data import AsJson, PoolPath
+
+
+def register(app: typer.Typer) -> None:
+    """Add this module's commands."""
+    app.command("select")(select)
+    app.command("explain")(explain)
+    app.command("export")(export)
+    app.command("demo")(demo)
+
+
+def select(
+    pool: PoolPath,
+    preset: Annotated[str, typer.Option(help="minloss, diverse, temp, temp_plus, or a TOML file.")],
+    name: Annotated[str | None, typer.Option(help="Name of the subset; default the preset's.")] = None,
+    count: Annotated[int | None, typer.Option(help="Size of the subset, in place of the budget.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Of ties and of the uniform control; default 42.")] = None,
+    without: Annotated[str, typer.Option(help="Terms of the score to drop: vds, ppl, sc, by commas.")] = "",
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", help="KEY=VALUE for any number of the preset.")
+    ] = None,
+    guard: Annotated[
+        list[Path] | None, typer.Option(help="An evaluation set whose texts must not be chosen.")
+    ] = None,
+    guard_by: Annotated[str, typer.Option(help="question, pair or both.")] = "both",
+    json: AsJson = False,
+) -> None:
+    """Choose a subset by a goal preset, and a uniform control beside it."""
+    from gdo.cli.output import print_json
+    from gdo.report.tables import selection_tables, show
+    from gdo.selectors.select import select as run
+
+    selection = run(
+        pool,
+        preset,
+        name=name,
+        count=count,
+        seed=seed,
+        without=[term for term in without.split(",") if term],
+        settings=settings or [],
+        guard=list(guard or []),
+        guard_by=guard_by,
+    )
+    if json:
+        print_json({"subset": selection.subset, "fingerprint": selection.fingerprint, **selection.report})
+    else:
+        show(selection_tables(selection))
+
+
+def explain(
+    pool: PoolPath,
+    subset: Annotated[str, typer.Argument(help="Name of a subset.")],
+    qa_uid: Annotated[str, typer.Argument(help="Id of a sample.", metavar="QA_UID")],
+    json: AsJson = False,
+) -> None:
+    """Say why one sample was taken into a subset, or what kept it out."""
+    from gdo.cli.output import print_json
+    from gdo.report.tables import explanation_tables, show
+    from gdo.selectors.explain import explain as run
+
+    explanation = run(pool, subset, qa_uid)
+    print_json(explanation) if json else show(explanation_tables(explanation))
+
+
+def export(
+    pool: PoolPath,
+    subset: Annotated[str, typer.Argument(help="Name of a subset.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="Folder or file to write.")],
+    format: Annotated[
+        str, typer.Option(help="swift, llamafactory, llava, parquet, webdataset or ids.")
+    ] = "swift",
+    uniform: Annotated[bool, typer.Option(help="The uniform control in place of the subset.")] = False,
+    multiple: Annotated[
+        float | None, typer.Option(help="Size of the control in subsets: 1 gives Uni-1x; default all.")
+    ] = None,
+    frames: Annotated[int | None, typer.Option(help="At most so many frames of a frame list.")] = None,
+    absolute: Annotated[bool, typer.Option(help="Write absolute media paths.")] = False,
+    json: AsJson = False,
+) -> None:
+    """Write a subset or its control as files that trainers read, with a manifest."""
+    from gdo.cli.output import print_json
+    from gdo.export.export import export as run
+    from gdo.report.tables import export_tables, show
+
+    report = run(
+        pool,
+        subset,
+        output,
+        format=format,
+        uniform=uniform,
+        multiple=multiple,
+        frames=frames,
+        absolute=absolute,
+    )
+    print_json(report) if json else show(export_tables(report))
+
+
+def demo(
+    output: Annotated[Path, typer.Option("-o", "--output", help="Folder for the pool and its files.")] = Path(
+        "demo"
+    ),
+    samples: Annotated[int, typer.Option(help="Question-answer pairs to make, about.", min=50)] = 2000,
+    seed: Annotated[int, typer.Option(help="The same seed makes the same pool.")] = 42,
+) -> None:
+    """Make an example pool with known truth, and run ingest, describe, select and export on it."""
+    from gdo.cli.progress import progress_line
+    from gdo.demo.run import run_demo
+
+    with progress_line() as line:
+        run_demo(output, samples=samples, seed=seed, line=line)

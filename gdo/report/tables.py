@@ -1,0 +1,175 @@
+"""Figures of pools and subsets as tables for the terminal."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console, Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+if TYPE_CHECKING:
+    from gdo.pool.ingest import IngestReport
+    from gdo.selectors.explain import Explanation
+    from gdo.selectors.select import Selection
+
+SHOWN_SOURCES = 12
+"""Rows of the table of sources; the others are summed up in one."""
+
+
+def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> Table:
+    """A plain table; columns whose name ends in a space-free `>` are set to the right."""
+    made = Table(title=title, title_justify="left", title_style="bold", header_style="bold", box=None, pad_edge=False)
+    for column in columns:
+        right = column.endswith(">")
+        made.add_column(
+            column.removesuffix(">"), justify="right" if right else "left", overflow="fold", no_wrap=right
+        )
+    for row in rows:
+        made.add_row(*(_cell(value) for value in row))
+    return made
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return "-"
+    if isinstance(value, float):
+        return f"{value:,.4g}" if abs(value) < 1000 else f"{value:,.0f}"
+    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
+
+
+def ingest_tables(reports: Sequence["IngestReport"]) -> RenderableType:
+    """What became of each file, and of the rows that gave no sample."""
+    files = table(
+        "Ingested",
+        ["file", "format", "kind", "rows>", "bad>", "samples>", "media>", "seconds>"],
+        [
+            (
+                report.path,
+                report.format,
+                report.kind,
+                report.rows_read,
+                report.rows_bad,
+                report.samples,
+                report.media if not report.unchanged else None,
+                "unchanged" if report.unchanged else f"{report.seconds:.1f}",
+            )
+            for report in reports
+        ],
+    )
+    parts: list[RenderableType] = [files]
+    reasons = [
+        (report.path, reason, count, outcome)
+        for report in reports
+        for counts, outcome in ((report.reasons, "left out"), (report.notes, "kept"))
+        for reason, count in counts.items()
+    ]
+    if reasons:
+        parts += [Text(), table("Rows with trouble (table bad_row)", ["file", "reason", "rows>", "outcome"], reasons)]
+    if any("duplicate id" in report.reasons for report in reports):
+        parts.append(
+            Text("Equal ids in two files: --source-name N makes ids ov::N:ID::t0 and keeps both.", style="yellow")
+        )
+    return Group(*parts)
+
+
+def selection_tables(selection: "Selection") -> RenderableType:
+    """The report of a selection (spec section 7)."""
+    report = selection.report
+    parts: list[RenderableType] = [
+        Text(f"Subset {selection.subset}", style="bold"),
+        Text(
+            f"{report['selected_count']:,} of {report['total_pairs']:,} samples, preset {selection.preset.name}, "
+            f"seed {selection.preset.seed}; control {report['uniform_taken']:,}; pool {selection.fingerprint[:12]}"
+        ),
+        Text(),
+        _budget_table(report),
+        Text(),
+        _bounds_table(report),
+        Text(),
+        table(
+            "Samples per stage",
+            ["stage", "taken>"],
+            report["constraints"]["selection_stage_counts"].items(),
+        ),
+        Text(),
+        _divergence_table(report),
+        Text(),
+        _source_table(report),
+    ]
+    if report["constraints"]["unmet_constraints"]:
+        parts += [Text(), *_unmet(report)]
+    return Group(*parts)
+
+
+def _budget_table(report: Mapping[str, Any]) -> Table:
+    budget = dict(report["budget"])
+    adjustment = budget.pop("vds3_adjustment", {})
+    rows = [*budget.items(), *adjustment.items(), ("described_share", report["described_share"])]
+    rows += [("num_strata", report["num_strata"]), ("excluded_by_guard", report["excluded_by_guard"])]
+    return table("Budget", ["step", "value>"], rows)
+
+
+def _bounds_table(report: Mapping[str, Any]) -> Table:
+    asked, met = report["constraints"], report["met"]
+    floors = asked["source_group_floor_requirements"]
+    floors_met = sum(met["source_groups"].get(name, 0) >= need for name, need in floors.items())
+    rows = [
+        ("videos, at least", asked["min_video_count"], met["video_count"]),
+        ("videos, at most", asked["max_video_count"], met["video_count"]),
+        ("temporal videos, at least", asked["min_temporal_video_count"], met["temporal_video_count"]),
+        ("floors of sources", len(floors), floors_met),
+    ]
+    return table("Bounds", ["bound", "asked>", "met>"], rows)
+
+
+def _divergence_table(report: Mapping[str, Any]) -> Table:
+    control = report["uniform_js_to_pool"]
+    rows = [(name, value, control[name]) for name, value in report["subset_js_to_pool"].items()]
+    return table("Divergence from the pool (Jensen-Shannon, nats)", ["field", "subset>", "control>"], rows)
+
+
+def _source_table(report: Mapping[str, Any]) -> Table:
+    profiles = {who: report["profiles"][who]["source_group"] for who in ("pool", "subset", "uniform")}
+    largest = sorted(profiles["pool"], key=lambda name: -profiles["pool"][name])
+    rows = [(name, *(profile[name] for profile in profiles.values())) for name in largest[:SHOWN_SOURCES]]
+    rest = largest[SHOWN_SOURCES:]
+    if rest:
+        rows.append((f"{len(rest)} more", *(sum(profile[n] for n in rest) for profile in profiles.values())))
+    return table("Sources", ["source group", "pool>", "subset>", "control>"], rows)
+
+
+def _unmet(report: Mapping[str, Any]) -> list[RenderableType]:
+    parts: list[RenderableType] = []
+    for name, short in report["constraints"]["unmet_constraints"].items():
+        binds = report["unmet_because"][name]
+        rows = [
+            (reason, count, ", ".join(f"{source} {n:,}" for source, n in binds["sources"][reason].items()))
+            for reason, count in sorted(binds["left_out"].items(), key=lambda item: -item[1])
+        ]
+        title = f"{name} is {short:,} short; of {binds['in_pool']:,} in the pool that could count, left out:"
+        parts.append(table(title, ["because of", "samples>", "mostly from"], rows))
+    return parts
+
+
+def explanation_tables(explanation: "Explanation") -> RenderableType:
+    """One sample in the eyes of one selection."""
+    facts = [
+        ("verdict", explanation.verdict),
+        ("in the uniform control", "yes" if explanation.in_control else "no"),
+        ("stratum", "|".join(explanation.stratum.values())),
+        ("rank in stratum", f"{explanation.rank:,} of {explanation.stratum_size:,}"),
+        ("quota, candidates kept", f"{explanation.stratum_quota:,}, {explanation.stratum_cap:,}"),
+    ]
+    parts: list[RenderableType] = [table(explanation.qa_uid, ["", ""], facts)]
+    if explanation.terms:
+        parts += [Text(), table("Score", ["term", "value>"], explanation.terms.items())]
+    return Group(*parts)
+
+
+def show(*parts: RenderableType, console: Console | None = None) -> None:
+    """Print tables, wide enough for a file or a pipe too."""
+    target = console or Console()
+    if not target.is_terminal and target.width < 120:
+        target = Console(width=120, file=target.file)
+    for part in parts:
+        target.print(part)

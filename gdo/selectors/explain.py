@@ -1,0 +1,112 @@
+"""Explain: for one sample, its stratum, its score term by term, and why it was taken or left out."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from gdo.errors import GdoError, UsageError
+from gdo.pool.store import Pool
+from gdo.selectors.candidates import FIELDS
+from gdo.selectors.preset import Preset
+from gdo.selectors.select import Worked, work_out
+from gdo.selectors.summary import why_not
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """What a selection made of one sample."""
+
+    qa_uid: str
+    subset: str
+    stratum: dict[str, str]
+    terms: dict[str, float]
+    """The parts of rho (spec section 4)."""
+    rank: int
+    """Place by rho within the stratum, from 1."""
+    stratum_size: int
+    stratum_quota: int
+    stratum_cap: int
+    """Candidates that the stratum keeps."""
+    chosen: bool
+    verdict: str
+    """The stage at which it was taken, or what kept it out."""
+    in_control: bool
+
+
+def explain(pool: Path | str, subset: str, qa_uid: str) -> Explanation:
+    """Work the selection out again and say what became of one sample.
+
+    Raises:
+        UsageError: No such subset or sample.
+        GdoError: The pool has changed since the subset was chosen, so its reasons cannot be told any more.
+    """
+    with Pool(pool).read() as connection:
+        stored = connection.execute(
+            "SELECT parameters, pool_fingerprint FROM subset WHERE subset = ?", [subset]
+        ).fetchall()
+        if not stored:
+            names = [name for (name,) in connection.execute("SELECT subset FROM subset ORDER BY 1").fetchall()]
+            raise UsageError(f"there is no subset {subset!r}; there are: {', '.join(names) or 'none yet'}")
+        found = connection.execute("SELECT ordinal FROM sample WHERE qa_uid = ?", [qa_uid]).fetchall()
+        if not found:
+            raise UsageError(f"the pool has no sample {qa_uid!r}; ids read like ov::ID::t0 or vv::ID::t0")
+        parameters = json.loads(stored[0][0])
+        guard, guard_by = parameters.pop("guard"), parameters.pop("guard_by")
+        worked = work_out(connection, Preset.model_validate(parameters), guard, guard_by)
+    if worked.fingerprint != stored[0][1]:
+        raise GdoError(
+            f"the pool has changed since {subset!r} was chosen; `gdo select` it again, then explain"
+        )
+    return _explain(worked, subset, qa_uid, found[0][0])
+
+
+def _explain(worked: Worked, subset: str, qa_uid: str, ordinal: int) -> Explanation:
+    candidates, bounds, filled = worked.candidates, worked.bounds, worked.filled
+    index = int(np.searchsorted(candidates.ordinal, ordinal))
+    if index == len(candidates) or candidates.ordinal[index] != ordinal:
+        return _guarded(worked, subset, qa_uid, ordinal)
+    code = int(candidates.stratum[index])
+    chosen = index in filled.chosen
+    if chosen:
+        place = filled.chosen.index(index)
+        verdict = f"taken at stage {filled.stages[place]}, as number {place + 1} of {len(filled.chosen)}"
+    else:
+        verdict = why_not(candidates, bounds, filled, worked.preset, index)
+    return Explanation(
+        qa_uid=qa_uid,
+        subset=subset,
+        stratum={name: _value(candidates.fields[name], index) for name in FIELDS},
+        terms=worked.scores.of(index),
+        rank=int(filled.rank_in_stratum[index]) + 1,
+        stratum_size=int((candidates.stratum == code).sum()),
+        stratum_quota=int(bounds.quotas[code]),
+        stratum_cap=int(bounds.caps[code]),
+        chosen=chosen,
+        verdict=verdict,
+        in_control=bool((worked.uniform == index).any()),
+    )
+
+
+def _guarded(worked: Worked, subset: str, qa_uid: str, ordinal: int) -> Explanation:
+    """A sample that the benchmark guard kept out before anything was scored."""
+    index = int(np.searchsorted(worked.excluded.ordinal, ordinal))
+    return Explanation(
+        qa_uid=qa_uid,
+        subset=subset,
+        stratum={name: _value(worked.excluded.fields[name], index) for name in FIELDS},
+        terms={},
+        rank=0,
+        stratum_size=0,
+        stratum_quota=0,
+        stratum_cap=0,
+        chosen=False,
+        verdict="kept out by the benchmark guard: an evaluation set has its text",
+        in_control=False,
+    )
+
+
+def _value(field: Any, index: int) -> str:
+    return str(field.names[field.codes[index]])
