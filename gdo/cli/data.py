@@ -39,7 +39,9 @@ def ingest(
     first_image_only: Annotated[
         bool, typer.Option(help="Keep only the first image of an image row, as the release does.")
     ] = False,
-    probe_media: Annotated[bool, typer.Option(help="Read the headers of all media files afterwards.")] = False,
+    probe_media: Annotated[
+        bool, typer.Option(help="Read the headers of all media files afterwards.")
+    ] = False,
     workers: Annotated[int | None, typer.Option(help="Processes; default all cores.")] = None,
     json: AsJson = False,
 ) -> None:

@@ -5,10 +5,13 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
+from rich import progress as bars
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+if TYPE_CHECKING:
+    from gdo.descriptors.engine import Progress
 
 EVERY = 10.0
 """Seconds between two lines where there is no terminal."""
@@ -19,13 +22,13 @@ class ProgressLine:
 
     def __init__(self) -> None:
         self._console = Console(stderr=True)
-        self._live = Progress(
-            SpinnerColumn(),
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[note]}"),
-            TimeElapsedColumn(),
+        self._live = bars.Progress(
+            bars.SpinnerColumn(),
+            bars.TextColumn("{task.description}"),
+            bars.BarColumn(),
+            bars.MofNCompleteColumn(),
+            bars.TextColumn("{task.fields[note]}"),
+            bars.TimeElapsedColumn(),
             console=self._console,
             transient=True,
             disable=not self._console.is_terminal,
@@ -51,6 +54,13 @@ class ProgressLine:
             of = f" of {total:,}" if total else ""
             sys.stderr.write(f"{what}: {done:,}{of} {note}\n")
             sys.stderr.flush()
+
+    def show(self, progress: "Progress") -> None:
+        """Show how far a descriptor is."""
+        left = time.strftime("%H:%M:%S", time.gmtime(progress.seconds_left))
+        errors = f", {progress.errors:,} errors" if progress.errors else ""
+        note = f"{progress.rate:,.1f}/s, {left} left{errors}"
+        self.update(f"describing {progress.name}", progress.done, progress.total, note)
 
 
 @contextmanager

@@ -1,11 +1,12 @@
 """Commands that choose and hand over subsets: select, explain, export, demo."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
 from gdo.cli.data import AsJson, PoolPath
+from gdo.errors import UsageError
 
 
 def register(app: typer.Typer) -> None:
@@ -18,7 +19,10 @@ def register(app: typer.Typer) -> None:
 
 def select(
     pool: PoolPath,
-    preset: Annotated[str, typer.Option(help="minloss, diverse, temp, temp_plus, or a TOML file.")],
+    preset: Annotated[
+        list[str],
+        typer.Option(help="minloss, diverse, temp, temp_plus, or a TOML file; several make several subsets."),
+    ],
     name: Annotated[str | None, typer.Option(help="Name of the subset; default the preset's.")] = None,
     count: Annotated[int | None, typer.Option(help="Size of the subset, in place of the budget.")] = None,
     seed: Annotated[int | None, typer.Option(help="Of ties and of the uniform control; default 42.")] = None,
@@ -29,7 +33,9 @@ def select(
     guard: Annotated[
         list[Path] | None, typer.Option(help="An evaluation set whose texts must not be chosen.")
     ] = None,
-    guard_by: Annotated[str, typer.Option(help="question, pair or both.")] = "both",
+    guard_by: Annotated[
+        Literal["question", "pair", "both"], typer.Option(help="What of the guard must not be equal.")
+    ] = "both",
     json: AsJson = False,
 ) -> None:
     """Choose a subset by a goal preset, and a uniform control beside it."""
@@ -37,21 +43,26 @@ def select(
     from gdo.report.tables import selection_tables, show
     from gdo.selectors.select import select as run
 
-    selection = run(
-        pool,
-        preset,
-        name=name,
-        count=count,
-        seed=seed,
-        without=[term for term in without.split(",") if term],
-        settings=settings or [],
-        guard=list(guard or []),
-        guard_by=guard_by,
-    )
+    if name and len(preset) > 1:
+        raise UsageError("--name names one subset; give one --preset with it")
+    selections = [
+        run(
+            pool,
+            each,
+            name=name,
+            count=count,
+            seed=seed,
+            without=[term for term in without.split(",") if term],
+            settings=settings or [],
+            guard=list(guard or []),
+            guard_by=guard_by,
+        )
+        for each in preset
+    ]
     if json:
-        print_json({"subset": selection.subset, "fingerprint": selection.fingerprint, **selection.report})
+        print_json([{"subset": s.subset, "fingerprint": s.fingerprint, **s.report} for s in selections])
     else:
-        show(selection_tables(selection))
+        show(*map(selection_tables, selections))
 
 
 def explain(

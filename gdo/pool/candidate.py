@@ -40,7 +40,7 @@ def refresh_candidate(connection: duckdb.DuckDBPyConnection) -> None:
         key = f"{subject}_id" if subject == "media" else "qa_uid"
         joins.append(
             f"LEFT JOIN {_quoted(name)} AS {alias} ON {alias}.{key} = {_KEYS[subject]} "
-            f"AND {alias}.version = {int(version)} AND {alias}.probe = '{probe.replace(chr(39), chr(39) * 2)}'"
+            f"AND {alias}.version = {int(version)} AND {alias}.probe = {_literal(probe)}"
         )
         described.append(f"{alias}.{key} IS NOT NULL")
         for column in json.loads(columns):
@@ -57,6 +57,10 @@ def refresh_candidate(connection: duckdb.DuckDBPyConnection) -> None:
             values=",\n    ".join(shown + extra), described=" OR ".join(described), joins="\n".join(joins)
         )
     )
+
+
+def _literal(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
 
 
 def _quoted(name: str) -> str:

@@ -16,15 +16,14 @@ from dataclasses import asdict, dataclass
 from itertools import islice
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
+from typing import Self
 
-import duckdb
-
-from gdo.errors import GdoError, UsageError
+from gdo.errors import UsageError
+from gdo.pool.commit import IngestReport, commit_parts
 from gdo.pool.readers import READERS, Block, detect
 from gdo.pool.rows import Shape, has_video, shape_of
 from gdo.pool.samples import BlockResult, Settings, parse_block
-from gdo.pool.store import Pool, record_run, scalar, sql_script, utc_now
+from gdo.pool.store import Pool, record_run, utc_now
 
 SMALL_FILE = 16 << 20
 """Bytes up to which a file is parsed in this process: starting workers would take longer."""
@@ -33,27 +32,6 @@ PEEK_ROWS = 200
 
 Progress = Callable[[str, int, int], None]
 """Called with what is going on, and how many rows and pairs are read."""
-
-
-@dataclass(frozen=True, slots=True)
-class IngestReport:
-    """What became of one file."""
-
-    path: str
-    source_id: int
-    format: str
-    kind: str
-    rows_read: int
-    rows_bad: int
-    samples: int
-    media: int
-    reasons: dict[str, int]
-    """Rows that gave no sample, by reason."""
-    notes: dict[str, int]
-    """Rows kept with a flaw, by reason."""
-    seconds: float
-    unchanged: bool = False
-    """The pool held this very file already; nothing was done."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,13 +84,23 @@ def ingest(
         raise UsageError(f"unknown kind {kind!r}; known are auto, image, video")
     shape_of(format)
     options = _Options(
-        media_root, format, kind, source_name, replace, strict, first_image_only, workers or os.cpu_count() or 1
+        media_root,
+        format,
+        kind,
+        source_name,
+        replace,
+        strict,
+        first_image_only,
+        workers or os.cpu_count() or 1,
     )
     target = Pool(pool, create=True)
-    return [_ingest_file(target, Path(file).absolute(), options, progress) for file in files]
+    with _Workers(options.workers) as crew:
+        return [_ingest_file(target, Path(file).absolute(), options, crew, progress) for file in files]
 
 
-def _ingest_file(pool: Pool, path: Path, options: _Options, progress: Progress | None) -> IngestReport:
+def _ingest_file(
+    pool: Pool, path: Path, options: _Options, crew: "_Workers", progress: Progress | None
+) -> IngestReport:
     started, clock = utc_now(), time.monotonic()
     container = options.format if options.format in READERS else detect(path)
     shape = shape_of(options.format)
@@ -124,10 +112,10 @@ def _ingest_file(pool: Pool, path: Path, options: _Options, progress: Progress |
     work = _work_folder(pool)
     try:
         kind = options.kind if options.kind != "auto" else _guess_kind(path, container, shape)
-        results = _parse(pool, path, container, kind, options, work, progress)
+        results = _parse(pool, path, container, kind, options, work, crew, progress)
         if results is None:
             kind = "video"
-            results = _parse(pool, path, container, kind, options, work, progress)
+            results = _parse(pool, path, container, kind, options, work, crew, progress)
         assert results is not None
         source = {
             "path": str(path),
@@ -140,7 +128,7 @@ def _ingest_file(pool: Pool, path: Path, options: _Options, progress: Progress |
             "rows_read": sum(result.rows for result in results),
         }
         with pool.write() as connection:
-            report = _commit(connection, source, results, known, clock)
+            report = commit_parts(connection, source, results, known, clock)
             record_run(connection, "ingest", {"path": str(path), **json.loads(settings_text)}, started)
         return report
     finally:
@@ -163,7 +151,7 @@ def _root(pool: Pool, path: Path, options: _Options) -> str:
 def _known_source(
     pool: Pool, path: Path, fingerprint: str, settings: str, options: _Options
 ) -> IngestReport | int | None:
-    """None for a new path, the source's number where it is to be replaced, its report where it is unchanged."""
+    """None for a new path, the source's number where it is replaced, its report where it is unchanged."""
     if not pool.path.exists():
         return None
     with pool.read() as connection:
@@ -177,7 +165,18 @@ def _known_source(
     source_id, had, had_settings, container, kind, rows_read, rows_bad, samples = rows[0]
     if had == fingerprint and had_settings == settings:
         return IngestReport(
-            str(path), source_id, container, kind, rows_read, rows_bad, samples, 0, {}, {}, 0.0, unchanged=True
+            str(path),
+            source_id,
+            container,
+            kind,
+            rows_read,
+            rows_bad,
+            samples,
+            0,
+            {},
+            {},
+            0.0,
+            unchanged=True,
         )
     if options.replace:
         return int(source_id)
@@ -225,6 +224,7 @@ def _parse(
     kind: str,
     options: _Options,
     work: Path,
+    crew: "_Workers",
     progress: Progress | None,
 ) -> list[BlockResult] | None:
     """Parse all blocks, in order; None where a file taken for images turns out to hold videos."""
@@ -241,9 +241,8 @@ def _parse(
     )
     blocks = READERS[container](path)
     small = path.is_file() and path.stat().st_size <= SMALL_FILE
-    run = _run_here if small or options.workers == 1 else _run_in_processes
     results, rows, pairs = list[BlockResult](), 0, 0
-    for result in run(blocks, settings, work / kind, options.workers):
+    for result in (crew.here if small else crew.spread)(blocks, settings, work / kind):
         if result.saw_video:
             return None
         results.append(result)
@@ -255,106 +254,37 @@ def _parse(
     return results
 
 
-def _run_here(blocks: Iterator[Block], settings: Settings, target: Path, _: int) -> Iterator[BlockResult]:
-    for number, block in enumerate(blocks):
-        yield parse_block(block, settings, target.with_name(f"{target.name}-{number:06d}"))
+class _Workers:
+    """Processes that parse blocks; they start with the first file large enough, and serve all files."""
 
+    def __init__(self, count: int) -> None:
+        self.count = count
+        self._executor: ProcessPoolExecutor | None = None
 
-def _run_in_processes(
-    blocks: Iterator[Block], settings: Settings, target: Path, workers: int
-) -> Iterator[BlockResult]:
-    """Keep every worker busy with at most two blocks each in flight, so that memory stays bounded."""
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as executor:
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._executor:
+            self._executor.shutdown(wait=True, cancel_futures=True)
+
+    def here(self, blocks: Iterator[Block], settings: Settings, target: Path) -> Iterator[BlockResult]:
+        """Parse in this process."""
+        for number, block in enumerate(blocks):
+            yield parse_block(block, settings, target.with_name(f"{target.name}-{number:06d}"))
+
+    def spread(self, blocks: Iterator[Block], settings: Settings, target: Path) -> Iterator[BlockResult]:
+        """Parse in order over all processes; at most two blocks each are in flight, to bound memory."""
+        if self.count == 1:
+            yield from self.here(blocks, settings, target)
+            return
+        if self._executor is None:
+            self._executor = ProcessPoolExecutor(self.count, mp_context=get_context("spawn"))
         waiting: deque[Future[BlockResult]] = deque()
-        try:
-            for number, block in enumerate(blocks):
-                name = target.with_name(f"{target.name}-{number:06d}")
-                waiting.append(executor.submit(parse_block, block, settings, name))
-                if len(waiting) >= 2 * workers:
-                    yield waiting.popleft().result()
-            while waiting:
+        for number, block in enumerate(blocks):
+            name = target.with_name(f"{target.name}-{number:06d}")
+            waiting.append(self._executor.submit(parse_block, block, settings, name))
+            if len(waiting) >= 2 * self.count:
                 yield waiting.popleft().result()
-        finally:
-            executor.shutdown(wait=True, cancel_futures=True)
-
-
-def _commit(
-    connection: duckdb.DuckDBPyConnection,
-    source: dict[str, Any],
-    results: list[BlockResult],
-    replaced: int | None,
-    clock: float,
-) -> IngestReport:
-    """Take the parts into the pool, inside the caller's transaction."""
-    source_id = replaced or int(scalar(connection, "SELECT coalesce(max(source_id), 0) + 1 FROM source"))
-    if replaced:
-        _forget(connection, replaced)
-    parts = [part for result in results for part in result.parts]
-    for name in ("sample", "media", "bad"):
-        _view_parts(connection, name, [part for part in parts if part.name.endswith(f".{name}.parquet")])
-    connection.execute(f"SET VARIABLE source_id = {source_id}")
-    connection.execute(f"SET VARIABLE bucket = '{'short_video' if source['kind'] == 'video' else 'image_qa'}'")
-    connection.execute(sql_script("commit_ingest.sql"))
-    counted = connection.execute(
-        "SELECT reason, kept, count(*) FROM bad_row WHERE source_id = ? GROUP BY ALL ORDER BY 3 DESC, 1",
-        [source_id],
-    ).fetchall()
-    reasons = {reason: count for reason, kept, count in counted if not kept}
-    samples = int(scalar(connection, "SELECT count(*) FROM sample WHERE source_id = ?", [source_id]))
-    if not samples:
-        raise _no_sample(source, reasons)
-    if replaced or "duplicate id" in reasons:
-        connection.execute(sql_script("drop_orphans.sql"))
-    media = int(scalar(connection, "SELECT count(DISTINCT media_id) FROM new_media"))
-    row = source | {"rows_bad": sum(reasons.values()), "samples": samples}
-    connection.execute(
-        "INSERT INTO source (source_id, ingested, " + ", ".join(row) + ") VALUES (?, ?" + ", ?" * len(row) + ")",
-        [source_id, utc_now(), *row.values()],
-    )
-    return IngestReport(
-        path=source["path"],
-        source_id=source_id,
-        format=source["format"],
-        kind=source["kind"],
-        rows_read=source["rows_read"],
-        rows_bad=row["rows_bad"],
-        samples=samples,
-        media=media,
-        reasons=reasons,
-        notes={reason: count for reason, kept, count in counted if kept},
-        seconds=time.monotonic() - clock,
-    )
-
-
-def _no_sample(source: dict[str, Any], reasons: dict[str, int]) -> GdoError:
-    told = ", ".join(f"{count} x {reason}" for reason, count in reasons.items()) or "it has no rows"
-    hint = "; --source-name N tells equal ids of two files apart" if "duplicate id" in reasons else ""
-    return GdoError(f"{source['path']} gives no sample ({told}){hint}; the pool is as it was")
-
-
-_EMPTY = {
-    "sample": "SELECT * FROM sample WHERE false",
-    "media": "SELECT media_id, 0::BIGINT AS line, kind, root, paths FROM media WHERE false",
-    "bad": "SELECT line, reason, detail, kept FROM bad_row WHERE false",
-}
-
-
-def _view_parts(connection: duckdb.DuckDBPyConnection, name: str, parts: list[Path]) -> None:
-    """Name the parts that hold one kind of rows."""
-    if parts:
-        paths = ", ".join("'" + str(part).replace("'", "''") + "'" for part in parts)
-        body = f"SELECT * FROM read_parquet([{paths}])"
-    else:
-        body = _EMPTY[name]
-    connection.execute(f"CREATE OR REPLACE TEMP VIEW new_{name} AS {body}")
-
-
-def _forget(connection: duckdb.DuckDBPyConnection, source_id: int) -> None:
-    """Remove a source's rows, and the descriptor values of its samples: their text may differ now."""
-    names = connection.execute("SELECT DISTINCT name FROM descriptor WHERE subject = 'sample'").fetchall()
-    for (name,) in names:
-        connection.execute(
-            f'DELETE FROM "{name}" WHERE qa_uid IN (SELECT qa_uid FROM sample WHERE source_id = ?)', [source_id]
-        )
-    for table in ("sample", "bad_row", "source"):
-        connection.execute(f"DELETE FROM {table} WHERE source_id = ?", [source_id])
+        while waiting:
+            yield waiting.popleft().result()

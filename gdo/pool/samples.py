@@ -6,18 +6,17 @@ This runs in worker processes, a block of a file at a time; nothing here knows t
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 import pyarrow as pa
-from xxhash import xxh3_64_intdigest
 
 from gdo.pool.atomic import write_aside
 from gdo.pool.readers import Block
 from gdo.pool.rows import BadRowError, Blob, Entry, Row, Shape, has_video, parse_row, placeholder_trouble
+from gdo.pool.text import hash64, normalise, source_group, text_hash
 
 PART_PAIRS = 50_000
 """Pairs collected before a part is written."""
@@ -77,35 +76,6 @@ class BlockResult:
     pairs: int = 0
     saw_video: bool = False
     parts: list[Path] = field(default_factory=list)
-
-
-def hash64(text: str) -> int:
-    """64 bits of XXH3, the same on every machine."""
-    return xxh3_64_intdigest(text.encode(errors="surrogatepass"))
-
-
-def normalise(text: str) -> str:
-    """White space runs become one space, ends are trimmed (spec section 1)."""
-    return " ".join(text.split())
-
-
-def text_hash(question: str, answer: str) -> int:
-    """What makes two normalised pairs exact duplicates of each other."""
-    return hash64(f"{question}|||{answer}")
-
-
-@lru_cache(maxsize=65536)
-def source_group(data_source: str) -> str:
-    """The stratum field of that name (spec section 2)."""
-    head, bracket, _ = data_source.partition("(")
-    parts = data_source.split("_")
-    if bracket:
-        group = head.strip()
-    elif len(parts) >= 4:
-        group = "_".join(parts[:4])
-    else:
-        group = data_source.strip()
-    return group or "unknown"
 
 
 def parse_block(block: Block, settings: Settings, target: Path) -> BlockResult:

@@ -8,7 +8,11 @@ from rich.table import Table
 from rich.text import Text
 
 if TYPE_CHECKING:
-    from gdo.pool.ingest import IngestReport
+    from gdo.descriptors.engine import DescribeReport, DescriptorReport
+    from gdo.descriptors.importing import ImportReport
+    from gdo.export.export import ExportReport
+    from gdo.pool.commit import IngestReport
+    from gdo.pool.query import QueryResult
     from gdo.selectors.explain import Explanation
     from gdo.selectors.select import Selection
 
@@ -18,7 +22,9 @@ SHOWN_SOURCES = 12
 
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> Table:
     """A plain table; columns whose name ends in a space-free `>` are set to the right."""
-    made = Table(title=title, title_justify="left", title_style="bold", header_style="bold", box=None, pad_edge=False)
+    made = Table(
+        title=title, title_justify="left", title_style="bold", header_style="bold", box=None, pad_edge=False
+    )
     for column in columns:
         right = column.endswith(">")
         made.add_column(
@@ -64,12 +70,71 @@ def ingest_tables(reports: Sequence["IngestReport"]) -> RenderableType:
         for reason, count in counts.items()
     ]
     if reasons:
-        parts += [Text(), table("Rows with trouble (table bad_row)", ["file", "reason", "rows>", "outcome"], reasons)]
+        parts += [
+            Text(),
+            table("Rows with trouble (table bad_row)", ["file", "reason", "rows>", "outcome"], reasons),
+        ]
     if any("duplicate id" in report.reasons for report in reports):
         parts.append(
-            Text("Equal ids in two files: --source-name N makes ids ov::N:ID::t0 and keeps both.", style="yellow")
+            Text(
+                "Equal ids in two files: --source-name N makes ids ov::N:ID::t0 and keeps both.",
+                style="yellow",
+            )
         )
     return Group(*parts)
+
+
+def describe_tables(report: "DescribeReport | DescriptorReport") -> RenderableType:
+    """What was computed per descriptor, and why some of it could not be."""
+    reports = report.descriptors if hasattr(report, "descriptors") else [report]
+    computed = table(
+        "Described",
+        ["descriptor", "version>", "probe", "already there>", "computed>", "errors>", "seconds>"],
+        [(r.name, r.version, r.probe, r.already, r.computed, r.errors, f"{r.seconds:.1f}") for r in reports],
+    )
+    reasons = [(r.name, reason, count) for r in reports for reason, count in r.reasons.most_common()]
+    if not reasons:
+        return computed
+    return Group(computed, Text(), table("No value (NULL)", ["descriptor", "reason", "rows>"], reasons))
+
+
+def import_tables(report: "ImportReport") -> RenderableType:
+    """What became of a file of descriptor values."""
+    rows = [
+        ("rows read", report.rows),
+        ("broken rows", report.broken),
+        ("repeated ids, the last one holds", report.duplicates),
+        ("ids of samples in the pool", report.matched),
+        ("unknown ids, kept for the score's mean and spread", report.unknown),
+        ("samples without imported values", report.samples_without_row),
+    ]
+    parts: list[RenderableType] = [table(f"Imported {report.path}", ["", "count>"], rows)]
+    parts.append(
+        table(
+            "Columns", ["column", "missing values>"], [(c, report.missing.get(c, 0)) for c in report.columns]
+        )
+    )
+    if report.unknown_columns:
+        parts.append(Text(f"Left out, not known here: {', '.join(report.unknown_columns)}"))
+    parts += [Text(line) for line in report.broken_lines]
+    return Group(*parts)
+
+
+def query_tables(result: "QueryResult") -> RenderableType:
+    """The rows of a query, or where they were written."""
+    if result.path:
+        return Text(f"{result.count:,} rows written to {result.path}")
+    columns = [
+        name + (">" if kind in _NUMERIC else "")
+        for name, kind in zip(result.columns, map(str, result.types), strict=True)
+    ]
+    shown = table("", columns, result.rows)
+    shown.title = None
+    more = "" if result.complete else ", more are there (--max-rows)"
+    return Group(shown, Text(f"{result.count:,} rows{more}", style="dim"))
+
+
+_NUMERIC = {"BIGINT", "INTEGER", "DOUBLE", "FLOAT", "UBIGINT", "HUGEINT", "SMALLINT", "TINYINT"}
 
 
 def selection_tables(selection: "Selection") -> RenderableType:

@@ -58,7 +58,7 @@ def plan_bounds(candidates: Candidates, count: int, preset: Preset) -> Bounds:
 def largest_remainder(counts: Integers, places: int) -> Integers:
     """Share out places in proportion to counts; the largest fractions get one more, ties in their order."""
     exact = places * (counts / counts.sum())
-    quotas = np.floor(exact).astype(np.int64)
+    quotas: Integers = np.floor(exact).astype(np.int64)
     order = np.argsort(-(exact - quotas), kind="stable")
     quotas[order[: places - int(quotas.sum())]] += 1
     return quotas

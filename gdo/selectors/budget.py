@@ -51,7 +51,7 @@ def plan_budget(candidates: Candidates, vds3_rows: Floats, preset: Preset) -> tu
 
 
 def _effective_strata(shares: Floats) -> float:
-    """exp of the entropy of the strata's shares."""
+    """Exponential of the entropy of the strata's shares."""
     return float(math.exp(-math.fsum(shares * np.log(shares))))
 
 

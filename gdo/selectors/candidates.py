@@ -7,6 +7,7 @@ first appearance where the spec's rules go by it.
 from dataclasses import dataclass
 from functools import cached_property
 from hashlib import blake2b
+from typing import Any, TypeVar
 
 import duckdb
 import numpy as np
@@ -14,6 +15,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from gdo.errors import UsageError
+from gdo.pool.text import source_group
 from gdo.selectors.preset import Preset
 
 Array = npt.NDArray[np.generic]
@@ -21,6 +23,8 @@ Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
 Codes = npt.NDArray[np.int32]
 Mask = npt.NDArray[np.bool_]
+Hashes = npt.NDArray[np.uint64]
+Number = TypeVar("Number", bound=np.generic)
 
 FIELDS = (
     "bucket",
@@ -67,9 +71,9 @@ class Candidates:
     question_tokens: Codes
     answer_tokens: Codes
     answer_distinct: Codes
-    uid_hash: npt.NDArray[np.uint64]
-    text_hash: npt.NDArray[np.uint64]
-    question_hash: npt.NDArray[np.uint64]
+    uid_hash: Hashes
+    text_hash: Hashes
+    question_hash: Hashes
     described: Mask
     values: dict[str, Floats]
     """The columns of `SCORED`; NaN is missing."""
@@ -122,21 +126,32 @@ class Candidates:
         return digest.hexdigest()
 
 
-_QUERY = """
+_NAMES = {
+    "bucket": ("image_qa", "short_video"),
+    "duration_bucket": ("image", "very_short", "short", "medium", "long", "very_long"),
+    "temporal_category": ("Static", "Temporal", "Mixed"),
+    "question_form": ("MCQ", "Open"),
+    "q_len_bucket": ("q_tiny", "q_short", "q_medium", "q_long", "q_very_long"),
+    "a_len_bucket": ("a_tiny", "a_short", "a_medium", "a_long", "a_very_long"),
+}
+"""The values of fields that have fixed ones; the query hands them over as codes."""
+
+_EXPRESSIONS = {
+    "duration_bucket": "CASE WHEN bucket = 'image_qa' THEN 'image' "
+    "ELSE duration_of(kept_frames(listed_frames, media_frames, $target)) END",
+    "question_form": "CASE WHEN CASE WHEN $raw THEN mcq_raw ELSE mcq END THEN 'MCQ' ELSE 'Open' END",
+}
+_CODED = ", ".join(
+    f"CAST({_EXPRESSIONS.get(name, name)} AS ENUM({', '.join(map(repr, names))})) AS {name}"
+    for name, names in _NAMES.items()
+)
+_QUERY = f"""
 SELECT
     ordinal, uid_hash, text_hash, question_hash, question_tokens, answer_tokens, answer_distinct, described,
-    video_uid, data_source, bucket,
-    CASE WHEN bucket = 'image_qa' THEN 'image'
-         ELSE duration_of(kept_frames(listed_frames, media_frames, $target)) END AS duration_bucket,
-    temporal_category,
-    CASE WHEN CASE WHEN $raw THEN mcq_raw ELSE mcq END THEN 'MCQ' ELSE 'Open' END AS question_form,
-    q_len_bucket, a_len_bucket, source_group,
-    loss_video, loss_blind, frame_diversity, vds, quality_score
+    hash(video_uid) AS video_uid, data_source, {_CODED}, {", ".join(SCORED)}
 FROM candidate
 """
-
 _ORPHANS = f"SELECT {', '.join(SCORED)} FROM imported ANTI JOIN sample USING (qa_uid)"
-_STRINGS = (*FIELDS, "data_source", "video_uid")
 
 
 def load_candidates(connection: duckdb.DuckDBPyConnection, preset: Preset) -> Candidates:
@@ -151,19 +166,21 @@ def load_candidates(connection: duckdb.DuckDBPyConnection, preset: Preset) -> Ca
         raise UsageError("the pool has no samples; `gdo ingest POOL FILE...` first")
     if not _ascending(table["ordinal"]):
         table = table.sort_by("ordinal")
-    coded = {name: _coded(table[name]) for name in _STRINGS}
-    fields = {name: coded[name] for name in FIELDS}
+    data_source = _coded(table["data_source"])
+    fields = {name: _coded(table[name]) for name in _NAMES}
+    fields["source_group"] = _grouped(data_source)
     stratum, strata = _strata(fields)
-    video = _numbers(coded["bucket"].codes == _code(coded["bucket"], "short_video"), np.bool_)
+    buckets = fields["bucket"]
+    video = np.array([name == "short_video" for name in buckets.names])[buckets.codes]
     orphans = connection.sql(_ORPHANS).to_arrow_table()
     return Candidates(
         ordinal=_numbers(table["ordinal"], np.int64),
         fields=fields,
         stratum=stratum,
         strata=strata,
-        data_source=coded["data_source"],
+        data_source=data_source,
         video=video,
-        video_uid=np.where(video, coded["video_uid"].codes, np.int32(-1)),
+        video_uid=_video_codes(_numbers(table["video_uid"], np.uint64), video),
         question_tokens=_numbers(table["question_tokens"], np.int32),
         answer_tokens=_numbers(table["answer_tokens"], np.int32),
         answer_distinct=_numbers(table["answer_distinct"], np.int32),
@@ -171,8 +188,8 @@ def load_candidates(connection: duckdb.DuckDBPyConnection, preset: Preset) -> Ca
         text_hash=_numbers(table["text_hash"], np.uint64),
         question_hash=_numbers(table["question_hash"], np.uint64),
         described=_numbers(table["described"], np.bool_),
-        values={name: _numbers(table[name], np.float64) for name in SCORED},
-        orphans={name: _numbers(orphans[name], np.float64) for name in SCORED},
+        values={name: _floats(table[name]) for name in SCORED},
+        orphans={name: _floats(orphans[name]) for name in SCORED},
     )
 
 
@@ -181,27 +198,44 @@ def _ascending(column: pa.ChunkedArray) -> bool:
     return bool((values[1:] > values[:-1]).all())
 
 
-def _numbers(column: object, dtype: npt.DTypeLike) -> npt.NDArray[np.generic]:
-    """A column as a NumPy array; NULL and infinity become NaN in columns of floats."""
-    values = np.asarray(column.to_numpy() if isinstance(column, pa.ChunkedArray) else column)
-    if np.dtype(dtype) != np.float64:
-        return values.astype(dtype, copy=False)
-    floats = values.astype(np.float64)
-    floats[~np.isfinite(floats)] = np.nan
-    return floats
+def _numbers(column: pa.ChunkedArray, dtype: type[Number]) -> npt.NDArray[Number]:
+    """A column as a NumPy array."""
+    return np.asarray(column.to_numpy()).astype(dtype, copy=False)
+
+
+def _floats(column: pa.ChunkedArray) -> Floats:
+    """A column of doubles; what is NULL or not finite becomes NaN."""
+    values = np.array(column.to_numpy(), dtype=np.float64)
+    values[~np.isfinite(values)] = np.nan
+    return values
 
 
 def _coded(column: pa.ChunkedArray) -> Field:
-    """Codes of a string column, in order of first appearance."""
-    encoded = column.combine_chunks().dictionary_encode()
-    return Field(encoded.indices.to_numpy().astype(np.int32, copy=False), encoded.dictionary.to_pylist())
+    """Codes of a column of strings, or of ENUM values, in order of first appearance."""
+    encoded = column if pa.types.is_dictionary(column.type) else column.dictionary_encode()
+    encoded = encoded.unify_dictionaries().combine_chunks()
+    names = encoded.dictionary.to_pylist()
+    codes, first = first_appearance(encoded.indices.to_numpy(), len(names))
+    return Field(codes, [names[code] for code in encoded.indices.to_numpy()[first]])
 
 
-def _code(field: Field, name: str) -> int:
-    return field.names.index(name) if name in field.names else -1
+def _grouped(data_source: Field) -> Field:
+    """The source group of each sample; it follows from the name of its source."""
+    groups = [source_group(name) for name in data_source.names]
+    names = list(dict.fromkeys(groups))
+    by_source = np.array([names.index(group) for group in groups], dtype=np.int32)
+    return Field(by_source[data_source.codes], names)
 
 
-def first_appearance(codes: Codes, size: int) -> tuple[Codes, Integers]:
+def _video_codes(hashes: Hashes, video: Mask) -> Codes:
+    """Codes of the videos in order of first appearance, -1 for images; the hash only tells videos apart."""
+    codes = np.full(len(hashes), -1, dtype=np.int32)
+    values, inverse = np.unique(hashes[video], return_inverse=True)
+    codes[video] = first_appearance(inverse, len(values))[0]
+    return codes
+
+
+def first_appearance(codes: npt.NDArray[np.integer[Any]], size: int) -> tuple[Codes, Integers]:
     """Codes renumbered in order of first appearance, and the index at which each first appears."""
     first = np.full(size, len(codes), dtype=np.int64)
     first[codes[::-1]] = np.arange(len(codes) - 1, -1, -1)

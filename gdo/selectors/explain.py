@@ -48,7 +48,9 @@ def explain(pool: Path | str, subset: str, qa_uid: str) -> Explanation:
             "SELECT parameters, pool_fingerprint FROM subset WHERE subset = ?", [subset]
         ).fetchall()
         if not stored:
-            names = [name for (name,) in connection.execute("SELECT subset FROM subset ORDER BY 1").fetchall()]
+            names = [
+                name for (name,) in connection.execute("SELECT subset FROM subset ORDER BY 1").fetchall()
+            ]
             raise UsageError(f"there is no subset {subset!r}; there are: {', '.join(names) or 'none yet'}")
         found = connection.execute("SELECT ordinal FROM sample WHERE qa_uid = ?", [qa_uid]).fetchall()
         if not found:

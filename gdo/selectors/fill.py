@@ -1,4 +1,4 @@
-"""The staged fill: hard bounds first, then the strata's quotas, then the best of the rest (spec section 6)."""
+"""The staged fill: hard bounds, then the strata's quotas, then the best of the rest (spec section 6)."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field

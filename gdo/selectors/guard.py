@@ -1,4 +1,4 @@
-"""The benchmark guard: samples whose text an evaluation set has too stay out of every subset (spec section 8)."""
+"""The benchmark guard keeps samples out whose text an evaluation set has too (spec section 8)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ import numpy as np
 from gdo.errors import UsageError
 from gdo.pool.readers import READERS, detect
 from gdo.pool.rows import BadRowError, Shape, pairs_of
-from gdo.pool.samples import hash64, normalise, text_hash
+from gdo.pool.text import hash64, normalise, text_hash
 from gdo.selectors.candidates import Candidates, Mask
 
 GuardBy = Literal["question", "pair", "both"]

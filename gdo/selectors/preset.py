@@ -157,7 +157,9 @@ def _read(preset: str | Path) -> dict[str, Any]:
         return {"name": name, **tomllib.loads(text)}
     path = Path(preset)
     if not path.is_file():
-        raise UsageError(f"there is no preset {name!r}; released are {', '.join(PRESETS)}, or give a TOML file")
+        raise UsageError(
+            f"there is no preset {name!r}; released are {', '.join(PRESETS)}, or give a TOML file"
+        )
     try:
         values = tomllib.loads(path.read_text())
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from gdo.selectors.candidates import Candidates, Codes, Field, Floats, Integers
+from gdo.selectors.candidates import Candidates, Codes, Field, Floats, Hashes, Integers
 from gdo.selectors.preset import Preset
 
 DECIMALS = 12
@@ -49,7 +49,7 @@ class Scores:
 
 
 def score(candidates: Candidates, preset: Preset) -> Scores:
-    """Score every sample. NaN is a missing descriptor; a sample is described if it has a row, even an empty one."""
+    """Score every sample; one that has a row of descriptors is described, even where the row is empty."""
     w = preset.weights
     questions = candidates.question_tokens.astype(np.float64)
     answers = candidates.answer_tokens.astype(np.float64)
@@ -85,9 +85,10 @@ def _quality(questions: Floats, answers: Floats, distinct: Codes, preset: Preset
 
 
 def _log_share(field: Field) -> Floats:
-    """ln of the profile's share of each sample's value, at least 1e-9."""
+    """Logarithm of the profile's share of each sample's value, at least 1e-9."""
     shares = field.counts / len(field.codes)
-    return np.log(np.maximum(shares, 1e-9))[field.codes]
+    logs: Floats = np.log(np.maximum(shares, 1e-9))
+    return logs[field.codes]
 
 
 def _bonus(candidates: Candidates, preset: Preset) -> Floats:
@@ -100,7 +101,8 @@ def _bonus(candidates: Candidates, preset: Preset) -> Floats:
 
 def _prior(candidates: Candidates) -> Floats:
     source = candidates.data_source
-    return np.log((len(candidates) + 1) / (source.counts + 1))[source.codes]
+    logs: Floats = np.log((len(candidates) + 1) / (source.counts + 1))
+    return logs[source.codes]
 
 
 def _z_columns(candidates: Candidates, preset: Preset) -> dict[str, tuple[Floats, Floats]]:
@@ -143,7 +145,7 @@ def _rho(candidates: Candidates, base: Floats, vds3: Floats, q: Floats, preset: 
     return np.where(candidates.video, video, image)
 
 
-def tie_hash(uid_hash: np.ndarray, seed: int) -> np.ndarray:
+def tie_hash(uid_hash: Hashes, seed: int) -> Hashes:
     """A hash of (seed, qa_uid) that orders equal scores and the uniform control (SplitMix64's mixer)."""
     start = np.uint64((seed * 0x9E3779B97F4A7C15) & 0xFFFFFFFFFFFFFFFF)
     x = uid_hash ^ start
@@ -152,6 +154,6 @@ def tie_hash(uid_hash: np.ndarray, seed: int) -> np.ndarray:
     return x ^ (x >> np.uint64(31))
 
 
-def ranking(rho: Floats, tie: np.ndarray) -> Integers:
-    """Sample indices by rho downwards; equal scores in order of their hash."""
-    return np.lexsort((tie, -rho))
+def ranking(rho: Floats, by_hash: Integers) -> Integers:
+    """Sample indices by rho downwards; equal scores stay in the order of their hash."""
+    return by_hash[np.argsort(-rho[by_hash], kind="stable")]

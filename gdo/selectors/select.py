@@ -94,14 +94,15 @@ def select(
     return Selection(subset, resolved, worked.fingerprint, worked.report)
 
 
+_UNREADABLE = "SELECT reason, count(*) FROM bad_row WHERE NOT kept GROUP BY reason ORDER BY reason"
+
+
 def work_out(
     connection: duckdb.DuckDBPyConnection, preset: Preset, guard: Sequence[str], guard_by: GuardBy
 ) -> Worked:
     """Work a selection out from an open pool, storing nothing."""
     everything = load_candidates(connection, preset)
-    unreadable = dict(
-        connection.execute("SELECT reason, count(*) FROM bad_row WHERE NOT kept GROUP BY 1 ORDER BY 1").fetchall()
-    )
+    unreadable = dict(connection.execute(_UNREADABLE).fetchall())
     hit = np.zeros(len(everything), dtype=np.bool_)
     if guard:
         hit = load_guard(guard, guard_by).excluded(everything)
@@ -111,10 +112,10 @@ def work_out(
     scores = score(candidates, preset)
     target, budget = plan_budget(candidates, scores.vds3_rows, preset)
     bounds = plan_bounds(candidates, target, preset)
-    tie = tie_hash(candidates.uid_hash, preset.seed)
+    by_hash = np.argsort(tie_hash(candidates.uid_hash, preset.seed), kind="stable")
     asked = math.ceil(target * preset.uniform_multiplier)
-    uniform = uniform_control(candidates, tie, asked, preset.max_qa_per_video)
-    filled = fill(candidates, ranking(scores.rho, tie), bounds, target, preset, uniform)
+    uniform = uniform_control(candidates, by_hash, asked, preset.max_qa_per_video)
+    filled = fill(candidates, ranking(scores.rho, by_hash), bounds, target, preset, uniform)
     report = summarise(candidates, budget, bounds, filled, uniform, preset)
     report |= {"uniform_count": asked, "excluded_by_guard": int(hit.sum()), "unreadable_rows": unreadable}
     return Worked(
@@ -144,8 +145,8 @@ def _store(
     picked = _members(worked)
     connection.register("picked", picked)
     connection.execute(
-        "INSERT INTO subset_sample SELECT ?, picked.role, sample.qa_uid, picked.rank, picked.score, picked.stage "
-        "FROM picked JOIN sample USING (ordinal) ORDER BY picked.role, picked.rank",
+        "INSERT INTO subset_sample SELECT ?, role, qa_uid, rank, score, stage "
+        "FROM picked JOIN sample USING (ordinal) ORDER BY role, rank",
         [subset],
     )
     connection.unregister("picked")

@@ -112,7 +112,7 @@ def _affected(candidates: Candidates, bounds: Bounds, bound: str) -> Mask:
         return bounds.temporal
     if bound.startswith("source_group::"):
         groups = candidates.fields["source_group"]
-        return groups.codes == groups.names.index(bound.removeprefix("source_group::"))
+        return np.equal(groups.codes, groups.names.index(bound.removeprefix("source_group::")))
     return np.ones(len(candidates), dtype=np.bool_)
 
 

@@ -1,18 +1,17 @@
-"""The uniform control: a plain random sample under the same rules, to hold a subset against (spec section 6)."""
+"""The uniform control: a random sample under the same rules, to hold a subset against (spec section 6)."""
 
 from collections.abc import Sequence
 
 import numpy as np
 
-from gdo.selectors.candidates import Candidates, Integers, Mask
+from gdo.selectors.candidates import Candidates, Codes, Hashes, Integers, Mask
 
 
-def uniform_control(candidates: Candidates, tie: np.ndarray, count: int, max_qa_per_video: int) -> Integers:
+def uniform_control(candidates: Candidates, order: Integers, count: int, max_qa_per_video: int) -> Integers:
     """Up to `count` samples in the order of their hash, no text twice, few per video.
 
     Where the pool runs short the text rule is relaxed, then the per-video rule too.
     """
-    order = np.argsort(tie, kind="stable")
     wanted = min(count, len(candidates))
     taken = order[_accept(candidates, order, max_qa_per_video, texts=True)][:wanted]
     if len(taken) < wanted:
@@ -58,13 +57,13 @@ def _accept(
     return accept
 
 
-def _crowded(video_uid: np.ndarray, cap: int) -> Mask:
+def _crowded(video_uid: Codes, cap: int) -> Mask:
     """Samples of a video that has more than `cap`."""
     sizes = np.bincount(video_uid[video_uid >= 0], minlength=1)
-    return (video_uid >= 0) & (sizes[video_uid] > cap)
+    return np.logical_and(video_uid >= 0, sizes[video_uid] > cap)
 
 
-def _repeated(text_hash: np.ndarray) -> Mask:
+def _repeated(text_hash: Hashes) -> Mask:
     """Samples whose text another sample has too."""
     order = np.argsort(text_hash, kind="stable")
     ordered = text_hash[order]

@@ -1,0 +1,122 @@
+"""Taking the parts of one ingested file into the pool, in one transaction."""
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+from gdo.errors import GdoError
+from gdo.pool.samples import BlockResult
+from gdo.pool.store import scalar, sql_script, utc_now
+
+
+@dataclass(frozen=True, slots=True)
+class IngestReport:
+    """What became of one file."""
+
+    path: str
+    source_id: int
+    format: str
+    kind: str
+    rows_read: int
+    rows_bad: int
+    samples: int
+    media: int
+    reasons: dict[str, int]
+    """Rows that gave no sample, by reason."""
+    notes: dict[str, int]
+    """Rows kept with a flaw, by reason."""
+    seconds: float
+    unchanged: bool = False
+    """The pool held this very file already; nothing was done."""
+
+
+def commit_parts(
+    connection: duckdb.DuckDBPyConnection,
+    source: dict[str, Any],
+    results: list[BlockResult],
+    replaced: int | None,
+    clock: float,
+) -> IngestReport:
+    """Take the parts into the pool, inside the caller's transaction."""
+    source_id = replaced or int(scalar(connection, "SELECT coalesce(max(source_id), 0) + 1 FROM source"))
+    if replaced:
+        _forget(connection, replaced)
+    parts = [part for result in results for part in result.parts]
+    for name in ("sample", "media", "bad"):
+        _view_parts(connection, name, [part for part in parts if part.name.endswith(f".{name}.parquet")])
+    connection.execute(f"SET VARIABLE source_id = {source_id}")
+    connection.execute(
+        f"SET VARIABLE bucket = '{'short_video' if source['kind'] == 'video' else 'image_qa'}'"
+    )
+    connection.execute(sql_script("commit_ingest.sql"))
+    counted = connection.execute(
+        "SELECT reason, kept, count(*) FROM bad_row WHERE source_id = ? GROUP BY ALL ORDER BY 3 DESC, 1",
+        [source_id],
+    ).fetchall()
+    reasons = {reason: count for reason, kept, count in counted if not kept}
+    samples = int(scalar(connection, "SELECT count(*) FROM sample WHERE source_id = ?", [source_id]))
+    if not samples:
+        raise _no_sample(source, reasons)
+    if replaced or "duplicate id" in reasons:
+        connection.execute(sql_script("drop_orphans.sql"))
+    media = int(scalar(connection, "SELECT count(DISTINCT media_id) FROM new_media"))
+    row = source | {"rows_bad": sum(reasons.values()), "samples": samples}
+    connection.execute(
+        "INSERT INTO source (source_id, ingested, "
+        + ", ".join(row)
+        + ") VALUES (?, ?"
+        + ", ?" * len(row)
+        + ")",
+        [source_id, utc_now(), *row.values()],
+    )
+    return IngestReport(
+        path=source["path"],
+        source_id=source_id,
+        format=source["format"],
+        kind=source["kind"],
+        rows_read=source["rows_read"],
+        rows_bad=row["rows_bad"],
+        samples=samples,
+        media=media,
+        reasons=reasons,
+        notes={reason: count for reason, kept, count in counted if kept},
+        seconds=time.monotonic() - clock,
+    )
+
+
+def _no_sample(source: dict[str, Any], reasons: dict[str, int]) -> GdoError:
+    told = ", ".join(f"{count} x {reason}" for reason, count in reasons.items()) or "it has no rows"
+    hint = "; --source-name N tells equal ids of two files apart" if "duplicate id" in reasons else ""
+    return GdoError(f"{source['path']} gives no sample ({told}){hint}; the pool is as it was")
+
+
+_EMPTY = {
+    "sample": "SELECT * FROM sample WHERE false",
+    "media": "SELECT media_id, 0::BIGINT AS line, kind, root, paths FROM media WHERE false",
+    "bad": "SELECT line, reason, detail, kept FROM bad_row WHERE false",
+}
+
+
+def _view_parts(connection: duckdb.DuckDBPyConnection, name: str, parts: list[Path]) -> None:
+    """Name the parts that hold one kind of rows."""
+    if parts:
+        paths = ", ".join("'" + str(part).replace("'", "''") + "'" for part in parts)
+        body = f"SELECT * FROM read_parquet([{paths}])"
+    else:
+        body = _EMPTY[name]
+    connection.execute(f"CREATE OR REPLACE TEMP VIEW new_{name} AS {body}")
+
+
+def _forget(connection: duckdb.DuckDBPyConnection, source_id: int) -> None:
+    """Remove a source's rows, and the descriptor values of its samples: their text may differ now."""
+    names = connection.execute("SELECT DISTINCT name FROM descriptor WHERE subject = 'sample'").fetchall()
+    for (name,) in names:
+        connection.execute(
+            f'DELETE FROM "{name}" WHERE qa_uid IN (SELECT qa_uid FROM sample WHERE source_id = ?)',
+            [source_id],
+        )
+    for table in ("sample", "bad_row", "source"):
+        connection.execute(f"DELETE FROM {table} WHERE source_id = ?", [source_id])
