@@ -83,6 +83,7 @@ SELECT
     q_len_of(s.question_tokens) AS q_len_bucket,
     a_len_of(s.answer_tokens) AS a_len_bucket,
     s.source_group,
+    i.qa_uid IS NOT NULL AS imported,
     {described} AS described,
     {values}
 FROM sample AS s

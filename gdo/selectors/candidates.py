@@ -15,6 +15,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from gdo.errors import UsageError
+from gdo.pool.store import scalar
 from gdo.pool.text import source_group
 from gdo.selectors.preset import Preset
 
@@ -147,7 +148,8 @@ _CODED = ", ".join(
 )
 _QUERY = f"""
 SELECT
-    ordinal, uid_hash, text_hash, question_hash, question_tokens, answer_tokens, answer_distinct, described,
+    ordinal, uid_hash, text_hash, question_hash, question_tokens, answer_tokens, answer_distinct,
+    described, imported,
     hash(video_uid) AS video_uid, data_source, {_CODED}, {", ".join(SCORED)}
 FROM candidate
 """
@@ -164,38 +166,40 @@ def load_candidates(connection: duckdb.DuckDBPyConnection, preset: Preset) -> Ca
     table = connection.sql(_QUERY, params=parameters).to_arrow_table()
     if not table.num_rows:
         raise UsageError("the pool has no samples; `gdo ingest POOL FILE...` first")
-    if not _ascending(table["ordinal"]):
-        table = table.sort_by("ordinal")
-    data_source = _coded(table["data_source"])
-    fields = {name: _coded(table[name]) for name in _NAMES}
+    order = np.argsort(_numbers(table["ordinal"], np.int64), kind="stable")
+    data_source = _coded(table["data_source"], order)
+    fields = {name: _coded(table[name], order) for name in _NAMES}
     fields["source_group"] = _grouped(data_source)
     stratum, strata = _strata(fields)
     buckets = fields["bucket"]
     video = np.array([name == "short_video" for name in buckets.names])[buckets.codes]
-    orphans = connection.sql(_ORPHANS).to_arrow_table()
+    orphans = _orphans(connection, int(_numbers(table["imported"], np.bool_).sum()))
     return Candidates(
-        ordinal=_numbers(table["ordinal"], np.int64),
+        ordinal=_numbers(table["ordinal"], np.int64)[order],
         fields=fields,
         stratum=stratum,
         strata=strata,
         data_source=data_source,
         video=video,
-        video_uid=_video_codes(_numbers(table["video_uid"], np.uint64), video),
-        question_tokens=_numbers(table["question_tokens"], np.int32),
-        answer_tokens=_numbers(table["answer_tokens"], np.int32),
-        answer_distinct=_numbers(table["answer_distinct"], np.int32),
-        uid_hash=_numbers(table["uid_hash"], np.uint64),
-        text_hash=_numbers(table["text_hash"], np.uint64),
-        question_hash=_numbers(table["question_hash"], np.uint64),
-        described=_numbers(table["described"], np.bool_),
-        values={name: _floats(table[name]) for name in SCORED},
-        orphans={name: _floats(orphans[name]) for name in SCORED},
+        video_uid=_video_codes(_numbers(table["video_uid"], np.uint64)[order], video),
+        question_tokens=_numbers(table["question_tokens"], np.int32)[order],
+        answer_tokens=_numbers(table["answer_tokens"], np.int32)[order],
+        answer_distinct=_numbers(table["answer_distinct"], np.int32)[order],
+        uid_hash=_numbers(table["uid_hash"], np.uint64)[order],
+        text_hash=_numbers(table["text_hash"], np.uint64)[order],
+        question_hash=_numbers(table["question_hash"], np.uint64)[order],
+        described=_numbers(table["described"], np.bool_)[order],
+        values={name: _floats(table[name])[order] for name in SCORED},
+        orphans=orphans,
     )
 
 
-def _ascending(column: pa.ChunkedArray) -> bool:
-    values = _numbers(column, np.int64)
-    return bool((values[1:] > values[:-1]).all())
+def _orphans(connection: duckdb.DuckDBPyConnection, matched: int) -> dict[str, Floats]:
+    """The scored columns of imported rows of no sample; `matched` rows have one."""
+    if int(scalar(connection, "SELECT count(*) FROM imported")) == matched:
+        return {name: np.empty(0) for name in SCORED}
+    table = connection.sql(_ORPHANS).to_arrow_table()
+    return {name: _floats(table[name]) for name in SCORED}
 
 
 def _numbers(column: pa.ChunkedArray, dtype: type[Number]) -> npt.NDArray[Number]:
@@ -210,13 +214,13 @@ def _floats(column: pa.ChunkedArray) -> Floats:
     return values
 
 
-def _coded(column: pa.ChunkedArray) -> Field:
+def _coded(column: pa.ChunkedArray, order: Integers) -> Field:
     """Codes of a column of strings, or of ENUM values, in order of first appearance."""
     encoded = column if pa.types.is_dictionary(column.type) else column.dictionary_encode()
     encoded = encoded.unify_dictionaries().combine_chunks()
-    names = encoded.dictionary.to_pylist()
-    codes, first = first_appearance(encoded.indices.to_numpy(), len(names))
-    return Field(codes, [names[code] for code in encoded.indices.to_numpy()[first]])
+    values, names = encoded.indices.to_numpy()[order], encoded.dictionary.to_pylist()
+    codes, first = first_appearance(values, len(names))
+    return Field(codes, [names[code] for code in values[first]])
 
 
 def _grouped(data_source: Field) -> Field:

@@ -79,7 +79,7 @@ def _quality(questions: Floats, answers: Floats, distinct: Codes, preset: Preset
     """Text quality: lengths near their peaks, answers that do not repeat themselves."""
     w = preset.weights
     qn, an = np.maximum(1.0, questions), np.maximum(1.0, answers)
-    length = -np.abs(np.log(qn) - np.log(w.question_length))
+    length: Floats = -np.abs(np.log(qn) - np.log(w.question_length))
     length -= w.answer_length_weight * np.abs(np.log(an) - np.log(w.answer_length))
     return length - w.distinct_weight * np.maximum(0.0, w.distinct_floor - distinct / an)
 
