@@ -12,11 +12,64 @@ import orjson
 
 IMAGE_SHARE = 0.65
 """Of the pairs."""
-_WORDS = (
-    "the a of in on is are man woman child dog cat red blue green table street window door camera object scene "
-    "before after then while first next during finally holds opens closes walks runs turns slowly quickly left "
-    "right behind under several three two many picture number colour player game field water kitchen sign car"
-).split()
+_WORDS = [
+    "the",
+    "a",
+    "of",
+    "in",
+    "on",
+    "is",
+    "are",
+    "man",
+    "woman",
+    "child",
+    "dog",
+    "cat",
+    "red",
+    "blue",
+    "green",
+    "table",
+    "street",
+    "window",
+    "door",
+    "camera",
+    "object",
+    "scene",
+    "before",
+    "after",
+    "then",
+    "while",
+    "first",
+    "next",
+    "during",
+    "finally",
+    "holds",
+    "opens",
+    "closes",
+    "walks",
+    "runs",
+    "turns",
+    "slowly",
+    "quickly",
+    "left",
+    "right",
+    "behind",
+    "under",
+    "several",
+    "three",
+    "two",
+    "many",
+    "picture",
+    "number",
+    "colour",
+    "player",
+    "game",
+    "field",
+    "water",
+    "kitchen",
+    "sign",
+    "car",
+]
 _IMAGE_SOURCES = [("sharegpt4v(coco)", 9), ("vqav2", 6), ("gqa", 5), ("ai2d(cauldron,llava_format)", 3)]
 _IMAGE_SOURCES += [(name, 2) for name in ("chartqa", "docvqa", "ocrvqa", "textvqa", "geo170k(qa)", "mathqa")]
 _VIDEO_SOURCES = [
@@ -36,8 +89,9 @@ class MadePool:
     pairs: int
 
     @property
-    def bytes(self) -> int:
-        return sum(path.stat().st_size for path in (self.images, self.videos, self.metrics))
+    def megabytes(self) -> float:
+        """Size of the three files."""
+        return sum(path.stat().st_size for path in (self.images, self.videos, self.metrics)) / 1e6
 
 
 def make_pool(folder: Path, pairs: int, seed: int = 42) -> MadePool:
@@ -73,14 +127,18 @@ def _write_rows(rng, phrases, out, metrics, pairs, *, video):
             question = " ".join(rng.choices(phrases, k=rng.choice((1, 1, 2, 3)))).capitalize() + "?"
             if rng.random() < 0.25:
                 question += "\nA. " + rng.choice(phrases) + "\nB. " + rng.choice(phrases)
-            answer = " ".join(rng.choices(phrases, k=rng.choice((1, 1, 2, 6, 30)))) if rng.random() < 0.8 else "A"
+            answer = (
+                " ".join(rng.choices(phrases, k=rng.choice((1, 1, 2, 6, 30)))) if rng.random() < 0.8 else "A"
+            )
             messages.append({"role": "user", "content": tag + question})
             messages.append({"role": "assistant", "content": answer})
         record = {"id": row_id, "data_source": source}
         if video:
             clip = f"clip{row // 3:07d}"
             record["video_id"] = clip
-            record["images"] = [f"LLaVA-Video-178K/{source}/frames/{clip}/frame_{number:05d}.jpg" for number in range(frames)]
+            record["images"] = [
+                f"LLaVA-Video-178K/{source}/frames/{clip}/frame_{number:05d}.jpg" for number in range(frames)
+            ]
         else:
             record["images"] = [f"images/{source.partition('(')[0]}/{row_id}.jpg"]
         record["messages"] = messages

@@ -27,7 +27,11 @@ def run_measured(command: list[str], env: dict[str, str] | None = None) -> Measu
     """Run a command to its end; raises with its output where it fails."""
     started = time.perf_counter()
     process = subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env={**os.environ, **(env or {})}
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env={**os.environ, **(env or {})},
     )
     peak = 0
 

@@ -97,7 +97,7 @@ def export(
 ) -> None:
     """Write a subset or its control as files that trainers read, with a manifest."""
     from gdo.cli.output import print_json
-    from gdo.export.export import export as run
+    from gdo.export.run import export as run
     from gdo.report.tables import export_tables, show
 
     report = run(

@@ -10,7 +10,7 @@ from rich.text import Text
 if TYPE_CHECKING:
     from gdo.descriptors.engine import DescribeReport, DescriptorReport
     from gdo.descriptors.importing import ImportReport
-    from gdo.export.export import ExportReport
+    from gdo.export.run import ExportReport
     from gdo.pool.commit import IngestReport
     from gdo.pool.query import QueryResult
     from gdo.selectors.explain import Explanation
@@ -143,8 +143,9 @@ def selection_tables(selection: "Selection") -> RenderableType:
     parts: list[RenderableType] = [
         Text(f"Subset {selection.subset}", style="bold"),
         Text(
-            f"{report['selected_count']:,} of {report['total_pairs']:,} samples, preset {selection.preset.name}, "
-            f"seed {selection.preset.seed}; control {report['uniform_taken']:,}; pool {selection.fingerprint[:12]}"
+            f"{report['selected_count']:,} of {report['total_pairs']:,} samples, "
+            f"preset {selection.preset.name}, seed {selection.preset.seed}; "
+            f"control {report['uniform_taken']:,}; pool {selection.fingerprint[:12]}"
         ),
         Text(),
         _budget_table(report),
@@ -214,6 +215,17 @@ def _unmet(report: Mapping[str, Any]) -> list[RenderableType]:
         title = f"{name} is {short:,} short; of {binds['in_pool']:,} in the pool that could count, left out:"
         parts.append(table(title, ["because of", "samples>", "mostly from"], rows))
     return parts
+
+
+def export_tables(report: "ExportReport") -> RenderableType:
+    """What was exported, and where its manifest is."""
+    rows = [
+        ("samples", report.samples),
+        ("images", report.images),
+        ("videos", report.videos),
+        ("manifest", report.manifest),
+    ]
+    return Group(table(f"Exported {report.path}", ["", "count>"], rows), *map(Text, report.notes))
 
 
 def explanation_tables(explanation: "Explanation") -> RenderableType:

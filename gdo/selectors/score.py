@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from gdo.selectors.candidates import Candidates, Codes, Field, Floats, Hashes, Integers
+from gdo.selectors.candidates import Candidates, Codes, Floats, Hashes, Integers
 from gdo.selectors.preset import Preset
 
 DECIMALS = 12
@@ -56,7 +56,7 @@ def score(candidates: Candidates, preset: Preset) -> Scores:
     quality = _quality(questions, answers, candidates.answer_distinct, preset)
     z = np.abs(np.log(np.maximum(1.0, questions + answers / 2)) - np.log(w.difficulty_length))
     difficulty = np.exp(-(z**2) / (2 * w.difficulty_width**2))
-    alignment = np.mean([_log_share(candidates.fields[name]) for name in _ALIGNED], axis=0)
+    alignment = _alignment(candidates)
     bonus = _bonus(candidates, preset)
     prior = _prior(candidates)
     kept_quality = 0.0 if "ppl" in preset.without else quality
@@ -84,11 +84,15 @@ def _quality(questions: Floats, answers: Floats, distinct: Codes, preset: Preset
     return length - w.distinct_weight * np.maximum(0.0, w.distinct_floor - distinct / an)
 
 
-def _log_share(field: Field) -> Floats:
-    """Logarithm of the profile's share of each sample's value, at least 1e-9."""
-    shares = field.counts / len(field.codes)
-    logs: Floats = np.log(np.maximum(shares, 1e-9))
-    return logs[field.codes]
+def _alignment(candidates: Candidates) -> Floats:
+    """Mean over the fields of the logarithm of the value's share of the profile, at least 1e-9."""
+    logs = list[Floats]()
+    for name in _ALIGNED:
+        field = candidates.fields[name]
+        shares: Floats = np.maximum(field.counts / len(candidates), 1e-9)
+        logs.append(np.log(shares)[field.codes[candidates.strata]])
+    by_stratum: Floats = np.mean(logs, axis=0)
+    return by_stratum[candidates.stratum]
 
 
 def _bonus(candidates: Candidates, preset: Preset) -> Floats:

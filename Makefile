@@ -1,0 +1,45 @@
+# Everything a fresh machine needs: `make demo` runs the main job, `make test` passes the tests.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+# Which FAISS: the two packages break each other, so one is chosen by what the machine has.
+FAISS := $(if $(shell command -v nvidia-smi 2>/dev/null && nvidia-smi -L 2>/dev/null),gpu,cpu)
+JOBS ?= auto
+
+.PHONY: demo test check format lint types layers bench clean
+
+demo: $(VENV)/ready
+	$(BIN)/gdo demo -o demo
+
+test: $(VENV)/ready
+	$(BIN)/python -m pytest -n $(JOBS)
+
+check: $(VENV)/ready
+	$(BIN)/ruff format --check gdo tests benchmarks
+	$(MAKE) lint types layers test
+
+format: $(VENV)/ready
+	$(BIN)/ruff format gdo tests benchmarks
+	$(BIN)/ruff check --fix gdo tests benchmarks
+
+lint: $(VENV)/ready
+	$(BIN)/ruff check gdo tests benchmarks
+
+types: $(VENV)/ready
+	$(BIN)/mypy
+
+layers: $(VENV)/ready
+	$(BIN)/lint-imports
+
+bench: $(VENV)/ready
+	$(BIN)/python benchmarks/selection.py
+	$(BIN)/python benchmarks/media.py
+
+$(VENV)/ready: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --upgrade --constraint constraints.txt pip
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[$(FAISS),dev]"
+	touch $@
+
+clean:
+	rm -rf $(VENV) demo build dist *.egg-info
