@@ -171,7 +171,7 @@ def _budget_table(report: Mapping[str, Any]) -> Table:
     budget = dict(report["budget"])
     adjustment = budget.pop("vds3_adjustment", {})
     rows = [*budget.items(), *adjustment.items(), ("described_share", report["described_share"])]
-    rows += [("num_strata", report["num_strata"]), ("excluded_by_guard", report["excluded_by_guard"])]
+    rows += [(n, report[n]) for n in ("num_strata", "excluded_by_guard", "excluded_unreadable_media")]
     return table("Budget", ["step", "value>"], rows)
 
 

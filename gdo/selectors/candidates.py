@@ -194,6 +194,17 @@ def load_candidates(connection: duckdb.DuckDBPyConnection, preset: Preset) -> Ca
     )
 
 
+_UNREADABLE = """
+SELECT ordinal FROM sample
+WHERE list_has_any(media_ids, (SELECT list(media_id) FROM media WHERE error IS NOT NULL AND frames = 0))
+"""
+
+
+def unreadable(connection: duckdb.DuckDBPyConnection, candidates: Candidates) -> Mask:
+    """Samples with a medium that was read and gave no picture."""
+    return np.isin(candidates.ordinal, _numbers(connection.sql(_UNREADABLE).to_arrow_table()[0], np.int64))
+
+
 def _orphans(connection: duckdb.DuckDBPyConnection, matched: int) -> dict[str, Floats]:
     """The scored columns of imported rows of no sample; `matched` rows have one."""
     if int(scalar(connection, "SELECT count(*) FROM imported")) == matched:

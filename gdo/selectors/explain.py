@@ -69,7 +69,7 @@ def _explain(worked: Worked, subset: str, qa_uid: str, ordinal: int) -> Explanat
     candidates, bounds, filled = worked.candidates, worked.bounds, worked.filled
     index = int(np.searchsorted(candidates.ordinal, ordinal))
     if index == len(candidates) or candidates.ordinal[index] != ordinal:
-        return _guarded(worked, subset, qa_uid, ordinal)
+        return _kept_out(worked, subset, qa_uid, ordinal)
     code = int(candidates.stratum[index])
     chosen = index in filled.chosen
     if chosen:
@@ -92,20 +92,24 @@ def _explain(worked: Worked, subset: str, qa_uid: str, ordinal: int) -> Explanat
     )
 
 
-def _guarded(worked: Worked, subset: str, qa_uid: str, ordinal: int) -> Explanation:
-    """A sample that the benchmark guard kept out before anything was scored."""
-    index = int(np.searchsorted(worked.excluded.ordinal, ordinal))
+def _kept_out(worked: Worked, subset: str, qa_uid: str, ordinal: int) -> Explanation:
+    """A sample that was kept out before anything was scored."""
+    guarded = bool((worked.guarded.ordinal == ordinal).any())
+    samples = worked.guarded if guarded else worked.unreadable
+    index = int(np.searchsorted(samples.ordinal, ordinal))
     return Explanation(
         qa_uid=qa_uid,
         subset=subset,
-        stratum={name: _value(worked.excluded.fields[name], index) for name in FIELDS},
+        stratum={name: _value(samples.fields[name], index) for name in FIELDS},
         terms={},
         rank=0,
         stratum_size=0,
         stratum_quota=0,
         stratum_cap=0,
         chosen=False,
-        verdict="kept out by the benchmark guard: an evaluation set has its text",
+        verdict="kept out by the benchmark guard: an evaluation set has its text"
+        if guarded
+        else "kept out: its media cannot be read (see column media_error of candidate)",
         in_control=False,
     )
 

@@ -89,6 +89,9 @@ class Preset(BaseModel):
     max_qa_per_video: int = Field(8, ge=1)
     uniform_multiplier: float = Field(10, gt=0, description="size of the uniform control, in subsets")
     dedup: Literal["exact"] = "exact"
+    unreadable_media: Literal["exclude", "keep"] = Field(
+        "exclude", description="samples whose media were read and gave no picture; the release never looks"
+    )
     question_form: Literal["normalised", "raw"] = Field(
         "normalised", description="which question text tells a multiple choice; the release lost line breaks"
     )

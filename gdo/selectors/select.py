@@ -15,7 +15,7 @@ from gdo.errors import UsageError
 from gdo.pool.store import Pool, record_run, utc_now, versions
 from gdo.selectors.bounds import Bounds, plan_bounds
 from gdo.selectors.budget import plan_budget
-from gdo.selectors.candidates import Candidates, Integers, load_candidates
+from gdo.selectors.candidates import Candidates, Integers, load_candidates, unreadable
 from gdo.selectors.fill import Filled, fill
 from gdo.selectors.guard import GuardBy, load_guard
 from gdo.selectors.preset import Preset, load_preset
@@ -30,8 +30,10 @@ class Worked:
 
     preset: Preset
     candidates: Candidates
-    excluded: Candidates
+    guarded: Candidates
     """Samples kept out by the benchmark guard."""
+    unreadable: Candidates
+    """Samples kept out because their media cannot be read."""
     scores: Scores
     bounds: Bounds
     filled: Filled
@@ -102,13 +104,18 @@ def work_out(
 ) -> Worked:
     """Work a selection out from an open pool, storing nothing."""
     everything = load_candidates(connection, preset)
-    unreadable = dict(connection.execute(_UNREADABLE).fetchall())
-    hit = np.zeros(len(everything), dtype=np.bool_)
+    unreadable_rows = dict(connection.execute(_UNREADABLE).fetchall())
+    hit = broken = np.zeros(len(everything), dtype=np.bool_)
     if guard:
         hit = load_guard(guard, guard_by).excluded(everything)
-    candidates, excluded = everything.keep(~hit), everything.keep(hit)
+    if preset.unreadable_media == "exclude":
+        broken = unreadable(connection, everything) & ~hit
+    candidates = everything.keep(~hit & ~broken)
     if not len(candidates):
-        raise UsageError("the guard keeps out every sample of the pool; is it an evaluation set's file?")
+        raise UsageError(
+            f"nothing is left to choose from: the guard keeps out {int(hit.sum()):,} samples, and the media of "
+            f"{int(broken.sum()):,} could not be read (--set unreadable_media=keep takes them all the same)"
+        )
     scores = score(candidates, preset)
     target, budget = plan_budget(candidates, scores.vds3_rows, preset)
     bounds = plan_bounds(candidates, target, preset)
@@ -117,9 +124,19 @@ def work_out(
     uniform = uniform_control(candidates, by_hash, asked, preset.max_qa_per_video)
     filled = fill(candidates, ranking(scores.rho, by_hash), bounds, target, preset, uniform)
     report = summarise(candidates, budget, bounds, filled, uniform, preset)
-    report |= {"uniform_count": asked, "excluded_by_guard": int(hit.sum()), "unreadable_rows": unreadable}
+    report |= {"uniform_count": asked, "excluded_by_guard": int(hit.sum())}
+    report |= {"excluded_unreadable_media": int(broken.sum()), "unreadable_rows": unreadable_rows}
     return Worked(
-        preset, candidates, excluded, scores, bounds, filled, uniform, everything.fingerprint(), report
+        preset=preset,
+        candidates=candidates,
+        guarded=everything.keep(hit),
+        unreadable=everything.keep(broken),
+        scores=scores,
+        bounds=bounds,
+        filled=filled,
+        uniform=uniform,
+        fingerprint=everything.fingerprint(),
+        report=report,
     )
 
 
