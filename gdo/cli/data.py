@@ -142,4 +142,5 @@ def sql(
     from gdo.pool.query import run_sql
     from gdo.report.tables import query_tables, show
 
-    show(query_tables(run_sql(pool, query, output=output, time_limit=time_limit, max_rows=max_rows)))
+    most = None if output else max_rows
+    show(query_tables(run_sql(pool, query, output=output, time_limit=time_limit, max_rows=most)))
