@@ -1,0 +1,85 @@
+"""What a descriptor is: a name, a version, its columns, and a function from a batch to their values.
+
+A descriptor knows nothing of files, databases or progress; the engine gives it frames of media or columns
+of samples and stores what it returns. Stored values carry the version, so a change of meaning is a new
+version, never an edit.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+from gdo.pool.frames import FrameBudget, Frames
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+Values = Mapping[str, Sequence[Any]]
+"""Column name to one value per row of the batch, in its order; None is missing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A stored column.
+
+    Attributes:
+        type: SQL type: DOUBLE, FLOAT, BIGINT, INTEGER, BOOLEAN or VARCHAR.
+        unit: Unit of the values, empty where they have none.
+        doc: What the value says, and its range.
+    """
+
+    type: str
+    unit: str
+    doc: str
+
+
+class MediaDescriptor(Protocol):
+    """A descriptor of images, frame lists and videos: computed once for each, however many samples show it.
+
+    Attributes:
+        name: Name of the descriptor and of its table.
+        version: Raised whenever values change their meaning.
+        probe: The model that makes the values; empty where there is none.
+        subject: `media`.
+        columns: What it computes.
+        frames: The frames it needs.
+        needs_stills: False where still images are only checked by their headers; it then gets them without
+            pictures.
+    """
+
+    name: str
+    version: int
+    probe: str
+    subject: Literal["media"]
+    columns: Mapping[str, Column]
+    frames: FrameBudget
+    needs_stills: bool
+
+    def compute(self, batch: Sequence[Frames]) -> Values:
+        """Values of each medium; they do not depend on its neighbours in the batch."""
+
+
+class SampleDescriptor(Protocol):
+    """A descriptor of question-answer pairs.
+
+    Attributes:
+        name: Name of the descriptor and of its table.
+        version: Raised whenever values change their meaning.
+        probe: The model that makes the values; empty where there is none.
+        subject: `sample`.
+        columns: What it computes.
+        inputs: The columns of view `candidate` that it needs.
+    """
+
+    name: str
+    version: int
+    probe: str
+    subject: Literal["sample"]
+    columns: Mapping[str, Column]
+    inputs: Sequence[str]
+
+    def compute(self, batch: "pa.Table") -> Values:
+        """Values of each sample; they do not depend on its neighbours in the batch."""
+
+
+Descriptor = MediaDescriptor | SampleDescriptor

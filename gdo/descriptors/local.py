@@ -1,0 +1,148 @@
+"""Worker processes of one machine: a hung or crashed one costs the task it was at, and nothing else."""
+
+import os
+import signal
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, TimeoutError, wait
+from concurrent.futures.process import BrokenProcessPool
+from multiprocessing import get_context
+from typing import Generic, TypeVar
+
+from pebble import ProcessExpired, ProcessPool
+
+from gdo.errors import GdoError
+
+Task = TypeVar("Task")
+Result = TypeVar("Result")
+
+TASKS_PER_WORKER = 1000
+"""Tasks after which a worker is replaced: decoders of broken files lose memory."""
+QUEUED = 3
+"""Tasks handed out per worker, so that none waits for the next one."""
+MAX_BREAKS = 3
+"""Times that all workers may be lost without a task done in between."""
+
+
+def usable_cores() -> int:
+    """Cores that this process may run on."""
+    return len(os.sched_getaffinity(0))
+
+
+def run_tasks(
+    work: Callable[[Sequence[Task]], Result],
+    batches: Iterable[Sequence[Task]],
+    give_up: Callable[[Task, str], Result],
+    *,
+    workers: int,
+    time_limit: float,
+) -> Iterator[Result]:
+    """Run `work` over batches in worker processes, and yield the results as they come.
+
+    A batch whose worker hangs or crashes is run again task by task, so that the bad one is found.
+
+    Args:
+        work: A function that can be pickled, from a batch to its result.
+        batches: Batches of tasks; taken as they are needed.
+        give_up: The result of a task whose worker did not come back, for this reason.
+        workers: Number of processes; 0 works in this process, without a time limit.
+        time_limit: Seconds that `work` keeps to by itself; a worker that exceeds them by far is killed.
+
+    Raises:
+        GdoError: Workers cannot be started.
+    """
+    if workers == 0:
+        yield from map(work, batches)
+        return
+    crew, source = _Crew(work, workers, 1.25 * time_limit + 1), iter(batches)
+    try:
+        while crew.hand_out(source):
+            for batch, future in crew.finished():
+                error = future.exception()
+                if isinstance(error, BrokenProcessPool):
+                    crew.again.append(batch)
+                elif not isinstance(error, TimeoutError | ProcessExpired):
+                    crew.breaks = 0
+                    yield future.result()
+                elif len(batch) > 1:
+                    crew.again.extend([task] for task in batch)
+                else:
+                    yield give_up(batch[0], _why_lost(error, time_limit))
+    finally:
+        crew.end()
+
+
+class _Crew(Generic[Task, Result]):
+    """Worker processes and what they are at; all are replaced when pebble calls its pool broken."""
+
+    def __init__(self, work: Callable[[Sequence[Task]], Result], workers: int, hard_limit: float) -> None:
+        self.work = work
+        self.workers = workers
+        self.hard_limit = hard_limit
+        self.running: dict[Future[Result], Sequence[Task]] = {}
+        self.again: deque[Sequence[Task]] = deque()
+        self.breaks = 0
+        self._start()
+
+    def hand_out(self, source: Iterator[Sequence[Task]]) -> bool:
+        """Keep the workers busy, first with what has to be done again; False once nothing is left."""
+        if not self.pool.active:
+            self._replace()
+        while len(self.running) < QUEUED * self.workers:
+            batch = self.again.popleft() if self.again else next(source, None)
+            if batch is None:
+                break
+            try:
+                future = self.pool.schedule(self.work, args=[batch], timeout=self.hard_limit)
+            except RuntimeError:
+                self.again.append(batch)
+                return True
+            self.running[future] = batch
+        return bool(self.running)
+
+    def finished(self) -> Iterator[tuple[Sequence[Task], Future[Result]]]:
+        """Wait for a batch to end, one way or another."""
+        for future in wait(self.running, return_when=FIRST_COMPLETED).done:
+            yield self.running.pop(future), future
+
+    def end(self) -> None:
+        """End the workers, whatever they are at."""
+        self.pool.stop()  # type: ignore[no-untyped-call]
+        self.pool.join()
+
+    def _start(self) -> None:
+        self.pool = ProcessPool(
+            self.workers,
+            max_tasks=TASKS_PER_WORKER,
+            initializer=_prepare_worker,
+            context=get_context("spawn"),
+        )
+
+    def _replace(self) -> None:
+        self.breaks += 1
+        if self.breaks > MAX_BREAKS:
+            raise GdoError(
+                "worker processes end as soon as they start; a script that calls gdo needs "
+                '`if __name__ == "__main__":` around its work, or else workers=0; or the memory is full'
+            )
+        self.again.extend(self.running.values())
+        self.running.clear()
+        self.end()
+        self._start()
+
+
+def _why_lost(error: TimeoutError | ProcessExpired, time_limit: float) -> str:
+    """Why a worker did not come back from a task."""
+    if isinstance(error, TimeoutError):
+        return f"took longer than {time_limit:g} s"
+    code = error.exitcode
+    how = signal.Signals(-code).name if code and code < 0 else f"exit code {code}"
+    return f"the reader crashed ({how})"
+
+
+def _prepare_worker() -> None:
+    """Leave Ctrl-C to the parent, and the other cores to the other workers."""
+    import cv2
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    cv2.setNumThreads(1)

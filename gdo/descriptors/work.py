@@ -1,0 +1,184 @@
+"""What a worker does: read media or take columns of samples, compute a descriptor, tell why where it cannot.
+
+The result is an Arrow table with the key, the descriptor's columns and `error`; for media also `info`, what
+was learned of the file itself. A row with an error has no values.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from gdo.descriptors.base import Column, MediaDescriptor, SampleDescriptor
+from gdo.errors import GdoError, MediaError
+from gdo.pool.media import Frames, MediaInfo, MediaKind, probe_media, read_frames
+
+_ARROW_TYPES = {
+    "DOUBLE": pa.float64(),
+    "FLOAT": pa.float32(),
+    "BIGINT": pa.int64(),
+    "INTEGER": pa.int32(),
+    "BOOLEAN": pa.bool_(),
+    "VARCHAR": pa.string(),
+}
+
+_INFO_TYPE = pa.struct(
+    {
+        "bytes": pa.int64(),
+        "width": pa.int32(),
+        "height": pa.int32(),
+        "fps": pa.float64(),
+        "frames": pa.int32(),
+        "duration": pa.float64(),
+        "error": pa.string(),
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Medium:
+    """One image, frame list or video, as the pool names it.
+
+    Attributes:
+        media_id: Its key.
+        kind: What `paths` are.
+        root: The absolute folder that relative paths start from.
+        paths: One path, or the frames' in time order.
+    """
+
+    media_id: int
+    kind: MediaKind
+    root: str
+    paths: Sequence[str]
+
+    @property
+    def files(self) -> list[Path]:
+        """The paths on this machine."""
+        return [Path(self.root, path) for path in self.paths]
+
+
+def describe_media(
+    descriptor: MediaDescriptor | None, time_limit: float, media: Sequence[Medium]
+) -> pa.Table:
+    """Read media one by one and compute a descriptor of each.
+
+    Args:
+        descriptor: What to compute; None reads the headers and computes nothing.
+        time_limit: Seconds for each medium.
+        media: The media.
+    """
+    rows = [_describe_medium(descriptor, medium, time_limit) for medium in media]
+    return _table("media_id", pa.uint64(), descriptor.columns if descriptor else {}, rows, with_info=True)
+
+
+def failed_media(descriptor: MediaDescriptor | None, medium: Medium, reason: str) -> pa.Table:
+    """The row of a medium whose reader had to be given up."""
+    info = asdict(MediaInfo(medium.kind, error=reason))
+    columns = descriptor.columns if descriptor else {}
+    row = {"media_id": medium.media_id, "error": reason, "info": info}
+    return _table("media_id", pa.uint64(), columns, [row], with_info=True)
+
+
+def describe_samples(descriptor: SampleDescriptor, batch: pa.Table) -> pa.Table:
+    """Compute a descriptor of samples; where a batch fails, halves of it are tried down to the bad ones.
+
+    Args:
+        descriptor: What to compute.
+        batch: `qa_uid` and the descriptor's inputs.
+    """
+    uids = batch["qa_uid"].to_pylist()
+    try:
+        values = descriptor.compute(batch)
+        rows = [
+            dict(zip(("qa_uid", *descriptor.columns), row, strict=True))
+            for row in zip(uids, *(values[name] for name in descriptor.columns), strict=True)
+        ]
+    except Exception as error:
+        if len(uids) > 1:
+            half = len(uids) // 2
+            halves = (batch.slice(0, half), batch.slice(half))
+            return pa.concat_tables([describe_samples(descriptor, part) for part in halves])
+        rows = [{"qa_uid": uids[0], "error": _reason(error)}]
+    return _table("qa_uid", pa.string(), descriptor.columns, rows, with_info=False)
+
+
+def _describe_medium(descriptor: MediaDescriptor | None, medium: Medium, time_limit: float) -> dict[str, Any]:
+    """The row of one medium; never raises."""
+    row: dict[str, Any] = {"media_id": medium.media_id}
+    try:
+        frames = _read(descriptor, medium, time_limit)
+        info = replace(frames.info, error=_without_folders(medium, frames.info.error))
+    except Exception as error:
+        row["error"] = _without_folders(medium, _reason(error))
+        # Whatever its header claims, no frame of it can be had.
+        probed = probe_media(medium.kind, medium.files, time_limit=time_limit)
+        info = replace(probed, frames=0, error=row["error"])
+    row["info"] = asdict(info) | {"bytes": _bytes(medium)}
+    if descriptor is None:
+        return row | {"error": info.error}
+    if "error" in row:
+        return row
+    try:
+        values = descriptor.compute([frames])
+        return row | {name: values[name][0] for name in descriptor.columns}
+    except Exception as error:
+        return row | {"error": _reason(error)}
+
+
+def _read(descriptor: MediaDescriptor | None, medium: Medium, time_limit: float) -> Frames:
+    """The frames that a descriptor needs; without any, what the header tells.
+
+    Raises:
+        MediaError: They cannot be had.
+    """
+    if descriptor is None:
+        return Frames([], [], None, probe_media(medium.kind, medium.files, time_limit=time_limit))
+    if medium.kind == "image" and not descriptor.needs_stills:
+        info = probe_media(medium.kind, medium.files, time_limit=time_limit)
+        if info.error:
+            raise MediaError(info.error)
+        return Frames([], [], None, info)
+    return read_frames(medium.kind, medium.files, descriptor.frames, time_limit=time_limit)
+
+
+def _table(
+    key: str,
+    key_type: pa.DataType,
+    columns: Mapping[str, Column],
+    rows: list[dict[str, Any]],
+    *,
+    with_info: bool,
+) -> pa.Table:
+    """Rows as a table of the declared types; what a row lacks is NULL."""
+    types = {key: key_type} | {name: _ARROW_TYPES[column.type] for name, column in columns.items()}
+    types |= {"error": pa.string()} | ({"info": _INFO_TYPE} if with_info else {})
+    return pa.Table.from_pylist(rows, schema=pa.schema(types))
+
+
+def _bytes(medium: Medium) -> int | None:
+    """Size of all files of a medium; None where one cannot be asked."""
+    try:
+        return sum(file.stat().st_size for file in medium.files)
+    except OSError:
+        return None
+
+
+def _reason(error: Exception) -> str:
+    """An exception as one line for people."""
+    if isinstance(error, GdoError):
+        return str(error)
+    lines = str(error).splitlines()
+    return f"{type(error).__name__} ({lines[0] if lines else 'without a message'})"
+
+
+def _without_folders(medium: Medium, reason: str | None) -> str | None:
+    """A reader's reason as the pool keeps it: without this machine's folders, a frame's file at the end."""
+    if reason is None:
+        return None
+    for file, path in zip(medium.files, medium.paths, strict=True):
+        if f"{file}: " in reason:
+            told = reason.replace(f"{file}: ", "")
+            return told if len(medium.paths) == 1 else f"{told} ({path})"
+    return reason
