@@ -25,10 +25,14 @@ GDO = [sys.executable, "-m", "gdo.cli.main"]
 
 def main() -> None:
     """Run the benchmark."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--pairs", type=int, action="append", help="a pool size; default 165,000 and 1,000,000")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--pairs", type=int, action="append", help="a pool size; default 165,000 and a million"
+    )
     parser.add_argument("--folder", type=Path, help="keep the generated pools here; default a temporary one")
-    parser.add_argument("--plain-everywhere", action="store_true", help="run the plain program at every size")
+    parser.add_argument("--plain-everywhere", action="store_true", help="run the plain program at all sizes")
     parser.add_argument("--json", type=Path, help="write the figures here too")
     arguments = parser.parse_args()
     sizes = arguments.pairs or [165_000, 1_000_000]
@@ -88,7 +92,8 @@ def _show(results: list[dict]) -> None:
     )
     for column in ("step", "seconds", "pairs/s", "peak MB"):
         table.add_column(column, justify="left" if column == "step" else "right")
-    rows = {**result["steps"], **({"plain program, one preset": result["plain"]} if "plain" in result else {})}
+    plain = {"plain program, one preset": result["plain"]} if "plain" in result else {}
+    rows = {**result["steps"], **plain}
     for name, step in rows.items():
         table.add_row(name, f"{step.seconds:.2f}", f"{pairs / step.seconds:,.0f}", f"{step.peak_mb:,.0f}")
     console.print(table)

@@ -28,7 +28,8 @@ def plan_budget(candidates: Candidates, vds3_rows: Floats, preset: Preset) -> tu
     counts = np.bincount(candidates.stratum)
     effective = _effective_strata(counts / total)
     covered, tail = _coverage(counts, total, preset.coverage_mass)
-    n_effective = math.ceil(effective * preset.effective_strata_mult)
+    # Rounded first: the last bit of an entropy differs between machines, the size of a subset must not.
+    n_effective = math.ceil(round(effective * preset.effective_strata_mult, 9))
     n_tail = math.ceil(preset.tail_target / tail)
     n_min, n_max = math.ceil(total * preset.min_ratio), math.floor(total * preset.max_ratio)
     count = max(preset.min_count, n_min, n_effective, n_tail)

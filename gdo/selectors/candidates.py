@@ -79,7 +79,7 @@ class Candidates:
     values: dict[str, Floats]
     """The columns of `SCORED`; NaN is missing."""
     orphans: dict[str, Floats]
-    """The same columns of imported rows that belong to no sample of the pool."""
+    """The same columns of described rows that are no candidate: their id is unknown, or was kept out."""
 
     def __len__(self) -> int:
         return len(self.ordinal)
@@ -106,7 +106,10 @@ class Candidates:
             question_hash=self.question_hash[mask],
             described=self.described[mask],
             values={name: column[mask] for name, column in self.values.items()},
-            orphans=self.orphans,
+            orphans={
+                name: np.concatenate([self.orphans[name], column[~mask & self.described]])
+                for name, column in self.values.items()
+            },
         )
 
     def stratum_name(self, index: int) -> str:
@@ -153,7 +156,7 @@ SELECT
     hash(video_uid) AS video_uid, data_source, {_CODED}, {", ".join(SCORED)}
 FROM candidate
 """
-_ORPHANS = f"SELECT {', '.join(SCORED)} FROM imported ANTI JOIN sample USING (qa_uid)"
+_ORPHANS = f"SELECT {', '.join(SCORED)} FROM imported ANTI JOIN sample USING (qa_uid) ORDER BY qa_uid"
 
 
 def load_candidates(connection: duckdb.DuckDBPyConnection, preset: Preset) -> Candidates:

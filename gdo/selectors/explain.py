@@ -56,8 +56,13 @@ def explain(pool: Path | str, subset: str, qa_uid: str) -> Explanation:
         if not found:
             raise UsageError(f"the pool has no sample {qa_uid!r}; ids read like ov::ID::t0 or vv::ID::t0")
         parameters = json.loads(stored[0][0])
-        guard, guard_by = parameters.pop("guard"), parameters.pop("guard_by")
-        worked = work_out(connection, Preset.model_validate(parameters), guard, guard_by)
+        guards, guard_by = parameters.pop("guard"), parameters.pop("guard_by")
+        digest = parameters.pop("guard_digest")
+        worked = work_out(connection, Preset.model_validate(parameters), guards, guard_by)
+    if worked.guard.digest != digest:
+        raise GdoError(
+            f"the guard files have changed since {subset!r} was chosen; `gdo select` it again, then explain"
+        )
     if worked.fingerprint != stored[0][1]:
         raise GdoError(
             f"the pool has changed since {subset!r} was chosen; `gdo select` it again, then explain"

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,6 +23,12 @@ class Guard:
 
     questions: frozenset[int]
     pairs: frozenset[int]
+
+    @property
+    def digest(self) -> str:
+        """Tells whether the evaluation sets are the same as before."""
+        both = (sorted(self.questions), sorted(self.pairs))
+        return blake2b(repr(both).encode(), digest_size=16).hexdigest()
 
     def excluded(self, candidates: Candidates) -> Mask:
         """Samples that the guard keeps out."""

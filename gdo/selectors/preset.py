@@ -153,12 +153,15 @@ def load_preset(
         raise UsageError(f"preset {preset}: " + "; ".join(map(_explain, error.errors()))) from error
 
 
-def _read(preset: str | Path) -> dict[str, Any]:
+def _read(preset: str | Path, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
+    """The values of a preset, those of its base below them; `seen` are the files that led here."""
     name = str(preset)
     if name in PRESETS:
         text = (resources.files("gdo.selectors") / "presets" / f"{name}.toml").read_text()
         return {"name": name, **tomllib.loads(text)}
-    path = Path(preset)
+    path = Path(preset).absolute()
+    if path in seen:
+        raise UsageError(f"{path}: base leads back to the file itself")
     if not path.is_file():
         raise UsageError(
             f"there is no preset {name!r}; released are {', '.join(PRESETS)}, or give a TOML file"
@@ -168,10 +171,14 @@ def _read(preset: str | Path) -> dict[str, Any]:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UsageError(f"{path} is not TOML: {error}") from error
     base = values.pop("base", None)
-    start = _read(str(base)) if base is not None else {}
-    weights = {**start.get("weights", {}), **values.get("weights", {})}
+    start: dict[str, Any] = {}
+    if base is not None:
+        beside = path.parent / str(base)
+        start = _read(beside if beside.is_file() else str(base), (*seen, path))
     merged = {**start, "name": path.stem, **values}
-    return {**merged, "weights": weights} if weights else merged
+    if "weights" in start and isinstance(values.get("weights"), dict):
+        merged["weights"] = {**start["weights"], **values["weights"]}
+    return merged
 
 
 def _set(values: dict[str, Any], setting: str) -> None:
@@ -184,8 +191,9 @@ def _set(values: dict[str, Any], setting: str) -> None:
         value = tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
         value = text.strip()
-    if key.startswith("weights."):
-        values["weights"] = {**values.get("weights", {}), key.removeprefix("weights."): value}
+    weights = values.get("weights", {})
+    if key.startswith("weights.") and isinstance(weights, dict):
+        values["weights"] = {**weights, key.removeprefix("weights."): value}
     else:
         values[key] = value
 

@@ -17,7 +17,7 @@ from gdo.selectors.bounds import Bounds, plan_bounds
 from gdo.selectors.budget import plan_budget
 from gdo.selectors.candidates import Candidates, Integers, load_candidates, unreadable
 from gdo.selectors.fill import Filled, fill
-from gdo.selectors.guard import GuardBy, load_guard
+from gdo.selectors.guard import Guard, GuardBy, load_guard
 from gdo.selectors.preset import Preset, load_preset
 from gdo.selectors.score import Scores, ranking, score, tie_hash
 from gdo.selectors.summary import summarise
@@ -29,6 +29,7 @@ class Worked:
     """A selection with everything it was worked out from."""
 
     preset: Preset
+    guard: Guard
     candidates: Candidates
     guarded: Candidates
     """Samples kept out by the benchmark guard."""
@@ -90,6 +91,7 @@ def select(
         worked = work_out(connection, resolved, guards, guard_by)
     subset = name or resolved.name
     parameters = resolved.model_dump(mode="json") | {"guard": guards, "guard_by": guard_by}
+    parameters["guard_digest"] = worked.guard.digest
     with target.write() as connection:
         _store(connection, subset, worked, parameters)
         record_run(connection, "select", {"subset": subset, **parameters}, started)
@@ -100,21 +102,22 @@ _UNREADABLE = "SELECT reason, count(*) FROM bad_row WHERE NOT kept GROUP BY reas
 
 
 def work_out(
-    connection: duckdb.DuckDBPyConnection, preset: Preset, guard: Sequence[str], guard_by: GuardBy
+    connection: duckdb.DuckDBPyConnection, preset: Preset, guards: Sequence[str], guard_by: GuardBy
 ) -> Worked:
     """Work a selection out from an open pool, storing nothing."""
     everything = load_candidates(connection, preset)
     unreadable_rows = dict(connection.execute(_UNREADABLE).fetchall())
     hit = broken = np.zeros(len(everything), dtype=np.bool_)
-    if guard:
-        hit = load_guard(guard, guard_by).excluded(everything)
+    guard = load_guard(guards, guard_by)
+    if guards:
+        hit = guard.excluded(everything)
     if preset.unreadable_media == "exclude":
         broken = unreadable(connection, everything) & ~hit
     candidates = everything.keep(~hit & ~broken)
     if not len(candidates):
         raise UsageError(
-            f"nothing is left to choose from: the guard keeps out {int(hit.sum()):,} samples, and the media of "
-            f"{int(broken.sum()):,} could not be read (--set unreadable_media=keep takes them all the same)"
+            f"nothing is left to choose from: the guard keeps out {int(hit.sum()):,} samples, and the media "
+            f"of {int(broken.sum()):,} could not be read (--set unreadable_media=keep takes them all the same)"
         )
     scores = score(candidates, preset)
     target, budget = plan_budget(candidates, scores.vds3_rows, preset)
@@ -128,6 +131,7 @@ def work_out(
     report |= {"excluded_unreadable_media": int(broken.sum()), "unreadable_rows": unreadable_rows}
     return Worked(
         preset=preset,
+        guard=guard,
         candidates=candidates,
         guarded=everything.keep(hit),
         unreadable=everything.keep(broken),
