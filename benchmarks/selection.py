@@ -19,6 +19,7 @@ from rich.console import Console
 from rich.table import Table
 
 PRESETS = ("minloss", "diverse", "temp", "temp_plus")
+COLD = Path(__file__).with_name("cold_path.py")
 PLAIN = Path(__file__).with_name("plain_selection.py")
 GDO = [sys.executable, "-m", "gdo.cli.main"]
 
@@ -57,26 +58,24 @@ def _measure(made: MadePool, work: Path, plain: bool) -> dict:
         "select temp": run_measured([*GDO, "select", pool, "--preset", "temp"]),
         "export": run_measured([*GDO, "export", pool, "temp", "-o", str(work / "temp")]),
     }
-    several = [*GDO, "select", pool]
-    for preset in PRESETS:
-        several += ["--preset", preset]
-    steps["select all four"] = run_measured(several)
     for preset in PRESETS:
         steps[f"select {preset}, again"] = run_measured([*GDO, "select", pool, "--preset", preset])
-    exports = [run_measured([*GDO, "export", pool, p, "-o", str(work / f"{p}.jsonl")]) for p in PRESETS]
-    seconds = {name: step.seconds for name, step in steps.items()}
-    cold = seconds["ingest"] + seconds["import"]
+    files = [str(made.images), str(made.videos), str(made.metrics)]
+    for name, presets in (("cold, one preset", ("temp",)), ("cold, four presets", PRESETS)):
+        folder = work / name
+        folder.mkdir()
+        steps[name] = run_measured([sys.executable, str(COLD), str(folder), *files, *presets])
+    again = [steps[f"select {preset}, again"].seconds for preset in PRESETS]
     result = {
         "pairs": made.pairs,
         "input_mb": made.megabytes,
         "pool_mb": Path(pool).stat().st_size / 1e6,
         "steps": steps,
-        "one_preset_cold": cold + seconds["select temp"] + seconds["export"],
-        "four_presets_cold": cold + seconds["select all four"] + sum(e.seconds for e in exports),
-        "another_preset": sum(seconds[f"select {p}, again"] for p in PRESETS) / len(PRESETS),
+        "one_preset_cold": steps["cold, one preset"].seconds,
+        "four_presets_cold": steps["cold, four presets"].seconds,
+        "another_preset": sum(again) / len(again),
     }
     if plain:
-        files = [str(made.images), str(made.videos), str(made.metrics)]
         result["plain"] = run_measured(
             [sys.executable, str(PLAIN), *files, "--preset", "temp", "-o", str(work / "plain.jsonl")]
         )

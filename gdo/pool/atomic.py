@@ -14,6 +14,6 @@ def write_aside(path: Path, write: Callable[[Path], Any]) -> None:
     aside = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         write(aside)
-        os.replace(aside, path)
+        aside.replace(path)
     finally:
         aside.unlink(missing_ok=True)

@@ -62,7 +62,8 @@ def commit_parts(
         raise _no_sample(source, reasons)
     if replaced or "duplicate id" in reasons:
         connection.execute(sql_script("drop_orphans.sql"))
-    media = int(scalar(connection, "SELECT count(DISTINCT media_id) FROM new_media"))
+    shown = "SELECT unnest(media_ids) AS media_id FROM sample WHERE source_id = ?"
+    media = int(scalar(connection, f"SELECT count(DISTINCT media_id) FROM ({shown})", [source_id]))
     row = source | {"rows_bad": sum(reasons.values()), "samples": samples}
     connection.execute(
         "INSERT INTO source (source_id, ingested, "

@@ -9,21 +9,22 @@ import json
 import os
 import shutil
 import time
-from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from itertools import islice
-from multiprocessing import get_context
 from pathlib import Path
-from typing import Self
+from tempfile import mkdtemp
+
+import duckdb
 
 from gdo.errors import UsageError
 from gdo.pool.commit import IngestReport, commit_parts
-from gdo.pool.readers import READERS, Block, detect
+from gdo.pool.readers import READERS, detect
 from gdo.pool.rows import Shape, has_video, shape_of
-from gdo.pool.samples import BlockResult, Settings, parse_block
-from gdo.pool.store import Pool, record_run, utc_now
+from gdo.pool.samples import BlockResult, Settings
+from gdo.pool.store import Pool, locked, record_run, utc_now
+from gdo.pool.workers import Workers
 
 SMALL_FILE = 16 << 20
 """Bytes up to which a file is parsed in this process: starting workers would take longer."""
@@ -94,23 +95,26 @@ def ingest(
         workers or os.cpu_count() or 1,
     )
     target = Pool(pool, create=True)
-    with _Workers(options.workers) as crew:
-        return [_ingest_file(target, Path(file).absolute(), options, crew, progress) for file in files]
+    with Workers(options.workers) as crew:
+        paths = [_absolute(file) for file in files]
+        return [_ingest_file(target, path, options, crew, progress) for path in paths]
 
 
 def _ingest_file(
-    pool: Pool, path: Path, options: _Options, crew: "_Workers", progress: Progress | None
+    pool: Pool, path: Path, options: _Options, crew: Workers, progress: Progress | None
 ) -> IngestReport:
     started, clock = utc_now(), time.monotonic()
-    container = options.format if options.format in READERS else detect(path)
+    detected = detect(path)
+    container = options.format if options.format in READERS else detected
     shape = shape_of(options.format)
     fingerprint = _fingerprint(path)
     settings_text = _settings_text(pool, path, options)
-    known = _known_source(pool, path, fingerprint, settings_text, options)
-    if isinstance(known, IngestReport):
-        return known
-    work = _work_folder(pool)
-    try:
+    if pool.path.exists():
+        with pool.read() as connection:
+            known = _known_source(connection, path, fingerprint, settings_text, options)
+        if isinstance(known, IngestReport):
+            return known
+    with _work_folder(pool) as work:
         kind = options.kind if options.kind != "auto" else _guess_kind(path, container, shape)
         results = _parse(pool, path, container, kind, options, work, crew, progress)
         if results is None:
@@ -128,11 +132,17 @@ def _ingest_file(
             "rows_read": sum(result.rows for result in results),
         }
         with pool.write() as connection:
+            known = _known_source(connection, path, fingerprint, settings_text, options)
+            if isinstance(known, IngestReport):
+                return known
             report = commit_parts(connection, source, results, known, clock)
             record_run(connection, "ingest", {"path": str(path), **json.loads(settings_text)}, started)
         return report
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
+
+
+def _absolute(path: Path | str) -> Path:
+    """An absolute path without `..`; symbolic links stay, since media lie beside the link, not its target."""
+    return Path(os.path.normpath(Path(path).absolute()))
 
 
 def _settings_text(pool: Pool, path: Path, options: _Options) -> str:
@@ -143,23 +153,20 @@ def _settings_text(pool: Pool, path: Path, options: _Options) -> str:
 
 def _root(pool: Pool, path: Path, options: _Options) -> str:
     """The media root as stored: relative where it lies beside the pool, so that both can move together."""
-    root = Path(options.media_root).absolute() if options.media_root else path.parent
+    root = _absolute(options.media_root) if options.media_root else path.parent
     home = pool.path.parent
     return root.relative_to(home).as_posix() if root.is_relative_to(home) else root.as_posix()
 
 
 def _known_source(
-    pool: Pool, path: Path, fingerprint: str, settings: str, options: _Options
+    connection: duckdb.DuckDBPyConnection, path: Path, fingerprint: str, settings: str, options: _Options
 ) -> IngestReport | int | None:
     """None for a new path, the source's number where it is replaced, its report where it is unchanged."""
-    if not pool.path.exists():
-        return None
-    with pool.read() as connection:
-        rows = connection.execute(
-            "SELECT source_id, fingerprint, settings, format, kind, rows_read, rows_bad, samples "
-            "FROM source WHERE path = ?",
-            [str(path)],
-        ).fetchall()
+    rows = connection.execute(
+        "SELECT source_id, fingerprint, settings, format, kind, rows_read, rows_bad, samples "
+        "FROM source WHERE path = ?",
+        [str(path)],
+    ).fetchall()
     if not rows:
         return None
     source_id, had, had_settings, container, kind, rows_read, rows_bad, samples = rows[0]
@@ -197,16 +204,20 @@ def _fingerprint(path: Path) -> str:
     return digest.hexdigest()
 
 
-def _work_folder(pool: Pool) -> Path:
-    """A fresh folder for this process's parts; folders that killed processes left are removed."""
+@contextmanager
+def _work_folder(pool: Pool) -> Iterator[Path]:
+    """A fresh folder for parts, locked while it is in use; folders that killed ingests left are removed."""
     pool.folder.mkdir(exist_ok=True)
-    for stale in pool.folder.glob("ingest-*"):
-        pid = int(stale.name.removeprefix("ingest-"))
-        if pid == os.getpid() or not Path(f"/proc/{pid}").exists():
-            shutil.rmtree(stale, ignore_errors=True)
-    work = pool.folder / f"ingest-{os.getpid()}"
-    work.mkdir()
-    return work
+    with ExitStack() as held:
+        with locked(pool.folder):
+            for stale in pool.folder.glob("ingest-*"):
+                with locked(stale, wait=False) as free:
+                    if free:
+                        shutil.rmtree(stale, ignore_errors=True)
+            work = Path(mkdtemp(prefix="ingest-", dir=pool.folder))
+            held.enter_context(locked(work))
+        held.callback(shutil.rmtree, work, ignore_errors=True)
+        yield work
 
 
 def _guess_kind(path: Path, container: str, shape: Shape) -> str:
@@ -224,7 +235,7 @@ def _parse(
     kind: str,
     options: _Options,
     work: Path,
-    crew: "_Workers",
+    crew: Workers,
     progress: Progress | None,
 ) -> list[BlockResult] | None:
     """Parse all blocks, in order; None where a file taken for images turns out to hold videos."""
@@ -252,39 +263,3 @@ def _parse(
     if progress:
         progress(f"storing {path.name}", rows, pairs)
     return results
-
-
-class _Workers:
-    """Processes that parse blocks; they start with the first file large enough, and serve all files."""
-
-    def __init__(self, count: int) -> None:
-        self.count = count
-        self._executor: ProcessPoolExecutor | None = None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._executor:
-            self._executor.shutdown(wait=True, cancel_futures=True)
-
-    def here(self, blocks: Iterator[Block], settings: Settings, target: Path) -> Iterator[BlockResult]:
-        """Parse in this process."""
-        for number, block in enumerate(blocks):
-            yield parse_block(block, settings, target.with_name(f"{target.name}-{number:06d}"))
-
-    def spread(self, blocks: Iterator[Block], settings: Settings, target: Path) -> Iterator[BlockResult]:
-        """Parse in order over all processes; at most two blocks each are in flight, to bound memory."""
-        if self.count == 1:
-            yield from self.here(blocks, settings, target)
-            return
-        if self._executor is None:
-            self._executor = ProcessPoolExecutor(self.count, mp_context=get_context("spawn"))
-        waiting: deque[Future[BlockResult]] = deque()
-        for number, block in enumerate(blocks):
-            name = target.with_name(f"{target.name}-{number:06d}")
-            waiting.append(self._executor.submit(parse_block, block, settings, name))
-            if len(waiting) >= 2 * self.count:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()

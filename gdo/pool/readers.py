@@ -6,58 +6,63 @@ why there is none. A reader never raises on a bad row. To add a container: write
 blocks, and name it in `READERS` with a rule in `detect`.
 """
 
-import gzip
-import io
-import tarfile
-import zlib
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
-from typing import IO, Any, Protocol
-
-import orjson
-import zstandard
+from itertools import islice
+from pathlib import Path
+from typing import Any, Protocol
 
 from gdo.errors import UsageError
-from gdo.pool.rows import BadRowError
+from gdo.pool.compressed import TextBytes
+from gdo.pool.rows import BadRowError, load_row
+from gdo.pool.shards import SHARD_LINES, TarShard
 
 BLOCK_BYTES = 8 << 20
 """Bytes of text in one block."""
 MAX_LINE = 64 << 20
 """Bytes of one line; a longer one is skipped and told, not buffered."""
 TABLE_ROWS = 2048
-"""Rows of a table decoded at a time; they may hold pictures."""
+"""Rows of a table decoded at a time,"""
+TABLE_BYTES = 32 << 20
+"""or so many as have these bytes, for they may hold pictures."""
 
-Item = tuple[int, Any]
-_UNREADABLE = (OSError, EOFError, zlib.error, zstandard.ZstdError)
+_TARS = (".tar", ".tar.gz", ".tgz", ".tar.zst")
+_STRING = rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"'
+_TO_BRACKET = re.compile(rb'(?:[^][{}"]++|' + _STRING + rb")*+[][{}]", re.DOTALL)
+_TO_COMMA = re.compile(rb'(?:[^][{}",]++|' + _STRING + rb")*+[][{},]", re.DOTALL)
 
 
 class Block(Protocol):
     """A stretch of a file that a worker can turn into raw rows."""
 
-    def rows(self) -> Iterator[Item]:
+    def rows(self) -> Iterator[tuple[int, Any]]:
         """Yield line numbers (from 1) with raw rows or `BadRowError`s, in order."""
 
 
 @dataclass(frozen=True, slots=True)
 class Lines:
-    """Whole lines of JSON, of which the first is line `start`; `oversized` are lines left out."""
+    """Whole lines of JSON, of which the first is line `start`; `oversized` are lines left out before it."""
 
     start: int
     data: bytes
     oversized: tuple[int, ...] = ()
 
-    def rows(self) -> Iterator[Item]:
+    def rows(self) -> Iterator[tuple[int, Any]]:
         """Parse each line that is not blank."""
-        for line in self.oversized:
-            yield line, BadRowError("too large", f"a line of more than {MAX_LINE >> 20} MB")
+        too_large = BadRowError("too large", f"a line of more than {MAX_LINE >> 20} MB")
+        for number in self.oversized:
+            yield number, too_large
         for number, line in enumerate(self.data.split(b"\n"), self.start):
             if not line or line.isspace():
                 continue
+            if len(line) > MAX_LINE:
+                yield number, too_large
+                continue
             try:
-                yield number, orjson.loads(line)
-            except orjson.JSONDecodeError as error:
-                yield number, BadRowError("not JSON", f"{error}; {line[:80].decode(errors='replace')}")
+                yield number, load_row(line)
+            except BadRowError as error:
+                yield number, error
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,117 +73,67 @@ class Broken:
     reason: str
     detail: str
 
-    def rows(self) -> Iterator[Item]:
+    def rows(self) -> Iterator[tuple[int, Any]]:
         """The one bad row."""
         yield self.line, BadRowError(self.reason, self.detail)
 
 
 @dataclass(frozen=True, slots=True)
 class TableSlice:
-    """A row group of a Parquet file, or a range of record batches of an Arrow file."""
+    """A row group of a Parquet file, or a record batch of an Arrow file."""
 
     path: str
     start: int
     part: int
     arrow: bool = False
 
-    def rows(self) -> Iterator[Item]:
+    def rows(self) -> Iterator[tuple[int, Any]]:
         """Decode the slice a few rows at a time."""
         import pyarrow as pa
-        import pyarrow.parquet as pq
 
         line = self.start
         try:
-            if self.arrow:
-                batches = iter([_open_arrow(self.path)[self.part]])
-            else:
-                batches = pq.ParquetFile(self.path).iter_batches(TABLE_ROWS, row_groups=[self.part])
-            for batch in batches:
-                for first in range(0, batch.num_rows, TABLE_ROWS):
-                    for raw in batch.slice(first, TABLE_ROWS).to_pylist():
+            for batch in self._batches():
+                step = _rows_at_a_time(batch.nbytes, batch.num_rows)
+                for first in range(0, batch.num_rows, step):
+                    for raw in _decode(batch.slice(first, step)):
                         yield line, raw
                         line += 1
         except (pa.ArrowException, OSError) as error:
             yield line, BadRowError("broken file", f"{Path(self.path).name}: {error}")
 
+    def _batches(self) -> Iterator[Any]:
+        import pyarrow.parquet as pq
 
-@dataclass(frozen=True, slots=True)
-class TarShard:
-    """One WebDataset shard: members that share a key up to the first dot are one row."""
-
-    path: str
-    start: int
-
-    def rows(self) -> Iterator[Item]:
-        """Read the shard once, front to back."""
-        line, key, members = self.start, None, dict[str, bytes]()
-        try:
-            with open_compressed(Path(self.path)) as file, tarfile.open(fileobj=file, mode="r|") as tar:
-                for member in tar:
-                    if not member.isfile():
-                        continue
-                    name = PurePosixPath(member.name)
-                    stem, _, suffix = name.name.partition(".")
-                    this = str(name.parent / stem)
-                    if key is not None and this != key:
-                        yield line, _tar_row(key, members)
-                        line, members = line + 1, {}
-                    key = this
-                    handle = tar.extractfile(member)
-                    members[suffix.lower()] = handle.read() if handle else b""
-        except (tarfile.TarError, *_UNREADABLE) as error:
-            yield line + 1, BadRowError("broken file", f"{Path(self.path).name}: {error}")
-        if key is not None:
-            yield line, _tar_row(key, members)
+        if self.arrow:
+            yield from islice(_arrow_batches(self.path), self.part, self.part + 1)
+            return
+        with pq.ParquetFile(self.path) as file:
+            group = file.metadata.row_group(self.part)
+            step = _rows_at_a_time(group.total_byte_size, group.num_rows)
+            yield from file.iter_batches(step, row_groups=[self.part])
 
 
-_STILLS = {"jpg", "jpeg", "png", "webp", "bmp", "gif", "tif", "tiff", "ppm"}
-_CLIPS = {"mp4", "webm", "mkv", "avi", "mov", "m4v", "mpg", "mpeg"}
+def _rows_at_a_time(size: int, rows: int) -> int:
+    """How many rows to decode at a time, where so many rows have `size` bytes."""
+    return max(1, min(TABLE_ROWS, TABLE_BYTES * rows // max(1, size)))
 
 
-def _tar_row(key: str, members: dict[str, bytes]) -> Any:
-    """The row of one key: its JSON, with the media beside it in place of those it names."""
-    if "json" not in members:
-        return BadRowError("no question-answer pair", f"{key} has no .json, only {', '.join(sorted(members))}")
+def _decode(batch: Any) -> list[Any]:
+    """The rows of a record batch; one that Python cannot hold is a `BadRowError`."""
     try:
-        row = orjson.loads(members["json"])
-    except orjson.JSONDecodeError as error:
-        return BadRowError("not JSON", f"{key}.json: {error}")
-    if not isinstance(row, dict):
-        return BadRowError("not an object", f"{key}.json")
-    stills = [(s, members[s]) for s in sorted(members) if s.rpartition(".")[2] in _STILLS]
-    clips = [(s, members[s]) for s in sorted(members) if s.rpartition(".")[2] in _CLIPS]
-    blobs = [{"bytes": data, "path": f"{key}.{suffix}"} for suffix, data in stills]
-    if clips:
-        row["videos"] = [{"bytes": data, "path": f"{key}.{suffix}"} for suffix, data in clips]
-    if stills and _holds_frames(row):
-        row["videos"] = [blobs]
-        row["images"] = None
-    elif stills:
-        row["images"] = blobs
-    row.setdefault("id", key)
-    return row
-
-
-def _holds_frames(row: dict[str, Any]) -> bool:
-    """Whether a shard's row calls its pictures the frames of one video."""
-    videos = row.get("videos")
-    return isinstance(videos, list) and len(videos) == 1 and isinstance(videos[0], list)
+        return list(batch.to_pylist())
+    except (ValueError, OverflowError) as error:
+        if batch.num_rows == 1:
+            return [BadRowError("not UTF-8" if isinstance(error, UnicodeError) else "bad value", str(error))]
+        return [row for number in range(batch.num_rows) for row in _decode(batch.slice(number, 1))]
 
 
 def read_lines(path: Path) -> Iterator[Block]:
     """Cut a file of lines, compressed or not, into blocks of whole lines."""
-    start, rest, oversized = 1, b"", list[int]()
-    skipping = False
-    with open_compressed(path) as handle:
-        while True:
-            try:
-                chunk = handle.read(BLOCK_BYTES)
-            except _UNREADABLE as error:
-                yield Broken(start, "broken file", f"the compressed data ends in an error: {error}")
-                return
-            if not chunk:
-                break
+    start, rest, oversized, skipping = 1, b"", list[int](), False
+    with TextBytes(path) as file:
+        while chunk := file.read(BLOCK_BYTES):
             if skipping:
                 _, newline, chunk = chunk.partition(b"\n")
                 if not newline:
@@ -194,30 +149,74 @@ def read_lines(path: Path) -> Iterator[Block]:
             if len(rest) > MAX_LINE:
                 oversized.append(start)
                 rest, skipping = b"", True
-    if rest or oversized:
-        yield Lines(start, rest, tuple(oversized))
+    if oversized or (rest and not file.trouble):
+        yield Lines(start, b"" if file.trouble else rest, tuple(oversized))
+    if file.trouble:
+        yield Broken(start + skipping, "broken file", f"the rest of the file is lost: {file.trouble}")
 
 
 def read_array(path: Path) -> Iterator[Block]:
-    """Stream the elements of one JSON array; lines are element numbers."""
-    import ijson
-
-    start, number, lines, size = 1, 0, list[bytes](), 0
-    with open_compressed(path) as handle:
+    """Cut one JSON array into blocks of elements; lines are element numbers."""
+    start, lines, size, broken = 1, list[bytes](), 0, None
+    with TextBytes(path) as file:
         try:
-            for element in ijson.items(handle, "item", use_float=True):
-                number += 1
-                lines.append(orjson.dumps(element))
-                size += len(lines[-1])
+            for element in _elements(file):
+                lines.append(element)
+                size += len(element)
                 if size > BLOCK_BYTES:
                     yield Lines(start, b"\n".join(lines))
-                    start, lines, size = number + 1, [], 0
-        except (ijson.JSONError, *_UNREADABLE) as error:
-            detail = " ".join(str(error).split())
-            yield Lines(start, b"\n".join(lines))
-            yield Broken(number + 1, "not JSON", f"the rest of the array is lost: {detail}")
-            return
-    yield Lines(start, b"\n".join(lines))
+                    start, lines, size = start + len(lines), [], 0
+        except BadRowError as error:
+            told = f"the rest of the array is lost: {error.detail}"
+            broken = Broken(start + len(lines), error.reason, told)
+    if lines:
+        yield Lines(start, b"\n".join(lines))
+    if broken:
+        yield broken
+
+
+def _elements(file: TextBytes) -> Iterator[bytes]:
+    """The texts of an array's elements, each as one line; an empty one is a comma.
+
+    Raises:
+        BadRowError: The array does not end, or something stands behind its end.
+    """
+    text, begin, end, depth = b"", 0, 0, 0
+    while True:
+        match = (_TO_COMMA if depth == 1 else _TO_BRACKET).match(text, end)
+        if not match:
+            chunk = file.read(BLOCK_BYTES) if len(text) - begin <= MAX_LINE else b""
+            if not chunk:
+                raise _unended(file, len(text) - begin)
+            text, begin, end = text[begin:] + chunk, 0, end - begin
+            continue
+        end = match.end()
+        sign = text[end - 1 : end]
+        depth += (sign in b"[{") - (sign in b"]}")
+        if depth == 0 or (depth == 1 and sign == b","):
+            element = text[begin : end - 1].strip().replace(b"\n", b"\r")
+            if element or depth:
+                yield element or sign
+            begin = end
+        elif depth == 1 and sign == b"[" and not begin:
+            begin = end
+        if depth == 0:
+            break
+    rest = text[end:]
+    while not rest.strip() and (chunk := file.read(BLOCK_BYTES)):
+        rest = chunk
+    if rest.strip():
+        raise BadRowError("not JSON", "there is more behind its end")
+    if file.trouble:
+        raise _unended(file, 0)
+
+
+def _unended(file: TextBytes, size: int) -> BadRowError:
+    if file.trouble:
+        return BadRowError("broken file", file.trouble)
+    if size > MAX_LINE:
+        return BadRowError("too large", f"an element of more than {MAX_LINE >> 20} MB, or a quote left open")
+    return BadRowError("not JSON", "the file ends within it")
 
 
 def read_parquet(path: Path) -> Iterator[Block]:
@@ -228,7 +227,7 @@ def read_parquet(path: Path) -> Iterator[Block]:
     start = 1
     for file in _files(path, ".parquet"):
         try:
-            metadata = pq.ParquetFile(file).metadata
+            metadata = pq.read_metadata(file)
         except (pa.ArrowException, OSError) as error:
             yield Broken(start, "broken file", f"{file.name}: {error}")
             start += 1
@@ -245,20 +244,33 @@ def read_hf(path: Path) -> Iterator[Block]:
     start = 1
     for file in _files(path, ".arrow"):
         try:
-            batches = _open_arrow(str(file))
+            for number, batch in enumerate(_arrow_batches(str(file))):
+                yield TableSlice(str(file), start, number, arrow=True)
+                start += batch.num_rows
         except (pa.ArrowException, OSError) as error:
             yield Broken(start, "broken file", f"{file.name}: {error}")
             start += 1
-            continue
-        for number, batch in enumerate(batches):
-            yield TableSlice(str(file), start, number, arrow=True)
-            start += batch.num_rows
+
+
+def _arrow_batches(path: str) -> Iterator[Any]:
+    """The record batches of an Arrow stream or file, memory-mapped."""
+    import pyarrow as pa
+
+    with pa.memory_map(path) as source:
+        try:
+            stream = pa.ipc.open_stream(source)
+        except pa.ArrowInvalid:
+            source.seek(0)
+            file = pa.ipc.open_file(source)
+            yield from (file.get_batch(number) for number in range(file.num_record_batches))
+            return
+        yield from stream
 
 
 def read_webdataset(path: Path) -> Iterator[Block]:
-    """One block per tar shard; shards have a million line numbers each."""
-    for number, file in enumerate(_files(path, ".tar", ".tar.gz", ".tgz", ".tar.zst")):
-        yield TarShard(str(file), number * 1_000_000 + 1)
+    """One block per tar shard; each shard has a range of line numbers to itself."""
+    for number, file in enumerate(_files(path, *_TARS)):
+        yield TarShard(str(file), number * SHARD_LINES + 1)
 
 
 READERS: dict[str, Callable[[Path], Iterator[Block]]] = {
@@ -279,14 +291,14 @@ def detect(path: Path) -> str:
     if not path.exists():
         raise UsageError(f"there is no file or folder {path}")
     if path.is_dir():
-        for name, suffix in (("hf", ".arrow"), ("parquet", ".parquet"), ("webdataset", ".tar")):
-            if any(path.rglob(f"*{suffix}")):
+        for name, suffixes in (("hf", (".arrow",)), ("parquet", (".parquet",)), ("webdataset", _TARS)):
+            if _files(path, *suffixes):
                 return name
         raise UsageError(f"the folder {path} holds no .arrow, .parquet or .tar files")
     try:
-        with open_compressed(path) as handle:
-            head = handle.read(4096)
-    except _UNREADABLE as error:
+        with TextBytes(path) as file:
+            head = file.read(4096)
+    except OSError as error:
         raise UsageError(f"{path} cannot be read: {error}") from error
     if head[:4] == b"PAR1":
         return "parquet"
@@ -295,20 +307,8 @@ def detect(path: Path) -> str:
     if head[:6] == b"ARROW1" or head[:4] == b"\xff\xff\xff\xff":
         return "hf"
     if not head.strip():
-        raise UsageError(f"{path} is empty")
+        raise UsageError(f"{path} cannot be read: {file.trouble}" if file.trouble else f"{path} is empty")
     return "json" if head.lstrip()[:1] == b"[" else "jsonl"
-
-
-def open_compressed(path: Path) -> IO[bytes]:
-    """Open a file for reading, through gzip or Zstandard where its first bytes say so."""
-    with path.open("rb") as handle:
-        magic = handle.read(4)
-    if magic[:2] == b"\x1f\x8b":
-        return gzip.open(path, "rb")  # type: ignore[return-value]
-    if magic == b"\x28\xb5\x2f\xfd":
-        stream = zstandard.ZstdDecompressor().stream_reader(path.open("rb"), read_across_frames=True)
-        return io.BufferedReader(stream, BLOCK_BYTES)
-    return path.open("rb")
 
 
 def _files(path: Path, *suffixes: str) -> list[Path]:
@@ -317,16 +317,3 @@ def _files(path: Path, *suffixes: str) -> list[Path]:
         return [path]
     found = sorted(file for file in path.rglob("*") if file.name.endswith(suffixes) and file.is_file())
     return [file for file in found if not file.name.startswith("cache-")]
-
-
-def _open_arrow(path: str) -> list[Any]:
-    """The record batches of an Arrow stream or file, memory-mapped."""
-    import pyarrow as pa
-
-    source = pa.memory_map(path)
-    try:
-        return list(pa.ipc.open_stream(source))
-    except pa.ArrowInvalid:
-        source.seek(0)
-        reader = pa.ipc.open_file(source)
-        return [reader.get_batch(number) for number in range(reader.num_record_batches)]

@@ -4,9 +4,14 @@ The rules are those of the released selection (arXiv 2603.12478; spec section 1)
 turns pair up, what happens to media tags and to white space.
 """
 
+import json
+import math
 import re
+import reprlib
 from dataclasses import dataclass, field
 from typing import Any
+
+import orjson
 
 from gdo.errors import UsageError
 
@@ -16,6 +21,8 @@ MAX_MEDIA = 100_000
 """Media entries or frames of one row."""
 MAX_TURNS = 4096
 """Pairs of one row; the order of ingestion has 12 bits for the turn."""
+MAX_NAME = 1000
+"""Characters of an id or a data source."""
 
 _TAG = re.compile(r"<(?:image|video|audio)>")
 _USER = frozenset({"user", "human"})
@@ -45,7 +52,7 @@ class BadRowError(Exception):
     def __init__(self, reason: str, detail: str = "") -> None:
         super().__init__(reason)
         self.reason = reason
-        self.detail = detail[:200]
+        self.detail = detail[:200].encode(errors="replace").decode()
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +92,29 @@ def shape_of(name: str) -> Shape:
     raise UsageError(f"unknown format {name!r}; known are {known}")
 
 
+def load_row(data: bytes) -> Any:
+    """Parse JSON as Python's own parser does, NaN and whole numbers of any size included, but fast.
+
+    Raises:
+        BadRowError: This is no JSON, no UTF-8, too deep, or has half of a surrogate pair.
+    """
+    try:
+        value = orjson.loads(data)
+    except orjson.JSONDecodeError as error:
+        reason = f"{error}; {data[:80].decode(errors='replace')}"
+    else:
+        rounded = isinstance(value, dict) and float in (type(value.get("id")), type(value.get("video_id")))
+        if not rounded:
+            return value
+        reason = "a number that is too long"
+    try:
+        value = json.loads(data.decode())
+        json.dumps(value, ensure_ascii=False).encode()
+    except (ValueError, RecursionError) as error:
+        raise BadRowError("not JSON", reason) from error
+    return value
+
+
 def parse_row(raw: Any, shape: Shape) -> Row:
     """Read one raw row.
 
@@ -92,19 +122,18 @@ def parse_row(raw: Any, shape: Shape) -> Row:
         BadRowError: The row has a wrong type somewhere, no media, no pair, or an absurd size.
     """
     if not isinstance(raw, dict):
-        raise BadRowError("not an object", repr(raw))
+        raise BadRowError("not an object", _shown(raw))
     row = Row(
-        id=_text_id(raw, "id"),
-        video_id=_text_id(raw, "video_id"),
-        data_source=None if raw.get("data_source") is None else str(raw["data_source"]),
+        id=_name(raw, "id") or None,
+        video_id=_name(raw, "video_id") or None,
+        data_source=_name(raw, "data_source"),
         images=_entries(_first(raw, shape.images), "images"),
         videos=[],
         frame_lists=[],
     )
     for video in _listed(_first(raw, shape.videos)):
-        frames = isinstance(video, list | tuple)
         row.videos.append(_entries(video, "videos"))
-        row.frame_lists.append(frames)
+        row.frame_lists.append(isinstance(video, list))
         if not row.videos[-1]:
             raise BadRowError("no media", "an empty list of frames")
     if not row.images and not row.videos:
@@ -115,48 +144,85 @@ def parse_row(raw: Any, shape: Shape) -> Row:
 
 def has_video(raw: Any, shape: Shape) -> bool:
     """Whether a row marks its file as a video file: it has a `video_id` or a video."""
-    return isinstance(raw, dict) and (raw.get("video_id") is not None or bool(_first(raw, shape.videos)))
+    return isinstance(raw, dict) and (_given(raw.get("video_id")) or _first(raw, shape.videos) is not None)
 
 
-def _text_id(raw: dict[str, Any], key: str) -> str | None:
+def _given(value: Any) -> bool:
+    """Whether a value says something; tables write a missing one as null, NaN, "" or an empty list."""
+    return not (value is None or value in ("", []) or (type(value) is float and math.isnan(value)))
+
+
+def _name(raw: dict[str, Any], key: str) -> str | None:
+    """An id or a data source as text, which may be empty; None where there is none."""
     value = raw.get(key)
-    if value is None or value == "":
-        return None
-    if isinstance(value, dict | list | bool):
-        raise BadRowError(f"wrong type: {key}", repr(value))
-    return str(value)
+    if type(value) is not str:
+        if not _given(value):
+            return None
+        if isinstance(value, dict | list | bool | bytes):
+            raise BadRowError(f"wrong type: {key}", _shown(value))
+        value = str(value)
+    if len(value) > MAX_NAME:
+        raise BadRowError("too large", f"{key} has {len(value)} characters")
+    return value
 
 
 def _first(raw: dict[str, Any], keys: tuple[str, ...]) -> Any:
     """The value under the first of these keys that has one."""
     for key in keys:
         value = raw.get(key)
-        if value is not None and value != "":
+        if _given(value):
             return value
     return None
+
+
+def _shown(value: Any) -> str:
+    """A value cut to a few words, however large or deep it is."""
+    return reprlib.repr(value)
 
 
 def _listed(value: Any) -> list[Any]:
     if value is None:
         return []
-    return value if isinstance(value, list) else [value]
+    items = value if isinstance(value, list) else [value]
+    if len(items) > MAX_MEDIA:
+        raise BadRowError("too large", f"{len(items)} media in one row")
+    return items
 
 
 def _entries(value: Any, key: str) -> list[Entry]:
     items = _listed(value)
-    if len(items) > MAX_MEDIA:
-        raise BadRowError("too large", f"{len(items)} media in one row")
-    entries: list[Entry] = []
+    if _plain_paths(items):
+        return items
+    entries, blobs = list[Entry](), 0
     for item in items:
-        if type(item) is str and item:
-            entries.append(item.removeprefix("file://"))
+        if type(item) is str and item and not item.isspace():
+            entries.append(_path(item))
         elif isinstance(item, dict):
             entries.append(_embedded(item, key))
-        elif item is None or item == "":
+            blobs += isinstance(entries[-1], Blob)
+        elif item is None or type(item) is str:
             raise BadRowError("no media", f"an empty entry in {key}")
         else:
-            raise BadRowError(f"wrong type: {key}", repr(item))
+            raise BadRowError(f"wrong type: {key}", _shown(item))
+    if 0 < blobs < len(entries):
+        raise BadRowError(
+            f"wrong type: {key}", f"{blobs} of {len(entries)} are embedded, the others are paths"
+        )
     return entries
+
+
+def _plain_paths(items: list[Any]) -> bool:
+    """Whether these are paths to be taken as they stand; said fast, for a row may list many frames."""
+    if set(map(type, items)) != {str} or not all(map(str.strip, items)):
+        return False
+    joined = "".join(items)
+    return "\0" not in joined and "file://" not in joined
+
+
+def _path(text: str) -> str:
+    if "\0" in text:
+        raise BadRowError("bad path", _shown(text))
+    return text.removeprefix("file://")
 
 
 def _embedded(item: dict[str, Any], key: str) -> Entry:
@@ -165,8 +231,8 @@ def _embedded(item: dict[str, Any], key: str) -> Entry:
     if isinstance(data, bytes) and data:
         return Blob(data, path if isinstance(path, str) else "")
     if isinstance(path, str) and path:
-        return path
-    raise BadRowError(f"wrong type: {key}", repr(item))
+        return _path(path)
+    raise BadRowError(f"wrong type: {key}", _shown(item))
 
 
 def pairs_of(raw: dict[str, Any], shape: Shape) -> list[tuple[str, str]]:
@@ -180,15 +246,19 @@ def pairs_of(raw: dict[str, Any], shape: Shape) -> list[tuple[str, str]]:
 
 def _pair_up(messages: Any) -> tuple[list[tuple[str, str]], dict[str, int]]:
     """The pairs of a conversation, and how many placeholders of each kind its user turns have."""
+    if messages is None:
+        raise BadRowError("no question-answer pair", "no messages")
     if not isinstance(messages, list):
-        raise BadRowError("messages are not a list", repr(messages))
+        raise BadRowError("messages are not a list", _shown(messages))
     pairs = list[tuple[str, str]]()
     waiting: str | None = None
     images = videos = 0
     for message in messages:
         if not isinstance(message, dict):
-            raise BadRowError("wrong type: message", repr(message))
-        role = message.get("role") or message.get("from")
+            raise BadRowError("wrong type: message", _shown(message))
+        role = message.get("role") or message.get("from") or ""
+        if not isinstance(role, str):
+            raise BadRowError("wrong type: role", _shown(role))
         if role in _USER:
             waiting = _text(message)
             if "<" in waiting:
@@ -219,19 +289,21 @@ def _text(message: dict[str, Any]) -> str:
     if content is None:
         return ""
     if not isinstance(content, str):
-        raise BadRowError("wrong type: content", repr(content))
+        raise BadRowError("wrong type: content", _shown(content))
     if len(content) > MAX_TEXT:
         raise BadRowError("too large", f"a message of {len(content)} characters")
     return content
 
 
 def placeholder_trouble(row: Row) -> str | None:
-    """How the row's placeholders differ in number from its media; None where they agree or there are none."""
+    """How the row's placeholders differ in number from its media; None where they agree or there are none.
+
+    One `<video>` may stand for a list of frames, and `<image>` for a video, as LLaVA writes it.
+    """
     images, videos = row.placeholders["image"], row.placeholders["video"]
-    if images == 0 and videos == 0:
-        return None
     listed, clips = len(row.images), len(row.videos)
-    as_clip = listed > 0 and clips == 0 and images == 0 and videos == 1
-    if as_clip or (images == listed and videos == clips):
+    one_clip = (images, videos, clips) == (0, 1, 0)
+    clips_as_images = (images, videos, listed) == (clips, 0, 0)
+    if images == videos == 0 or one_clip or clips_as_images or (images, videos) == (listed, clips):
         return None
     return f"{images} <image> and {videos} <video> for {listed} images and {clips} videos"

@@ -3,50 +3,67 @@
 This runs in worker processes, a block of a file at a time; nothing here knows the database.
 """
 
+import gc
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
-import polars as pl
+import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from gdo.pool.atomic import write_aside
 from gdo.pool.readers import Block
 from gdo.pool.rows import BadRowError, Blob, Entry, Row, Shape, has_video, parse_row, placeholder_trouble
-from gdo.pool.text import hash64, normalise, source_group, text_hash
+from gdo.pool.text import has_options, hash64, normalise, source_group, text_hash, tokens_of, words_of
 
 PART_PAIRS = 50_000
 """Pairs collected before a part is written."""
 
-_TEMPORAL = (
-    r"(?i)\b(?:before|after|then|while|during|first|next|finally|sequence|later|earlier|transition|happen)\b"
+_ROW_SCHEMA = pa.schema(
+    {
+        "line": pa.int64(),
+        "id": pa.string(),
+        "video_uid": pa.string(),
+        "data_source": pa.string(),
+        "source_group": pa.string(),
+        "listed_frames": pa.int32(),
+        "media_ids": pa.list_(pa.uint64()),
+    }
 )
-_CHOICES = r"(?i)\bchoices?\b"
-_OPTION_LINE = r"\n\s*A[.)]"
-_TOKEN = r"[a-z0-9_]+"
-
-_SAMPLE_SCHEMA = {
-    "qa_uid": pl.String,
-    "line": pl.Int64,
-    "id": pl.String,
-    "turn": pl.Int32,
-    "video_uid": pl.String,
-    "data_source": pl.String,
-    "source_group": pl.String,
-    "question": pl.String,
-    "answer": pl.String,
-    "listed_frames": pl.Int32,
-    "uid_hash": pl.UInt64,
-    "text_hash": pl.UInt64,
-    "question_hash": pl.UInt64,
-    "normal_question": pl.String,
-    "normal_answer": pl.String,
-}
-_MEDIA_SCHEMA = {"media_id": pl.UInt64, "line": pl.Int64, "kind": pl.String, "root": pl.String}
-_BAD_SCHEMA = {"line": pl.Int64, "reason": pl.String, "detail": pl.String, "kept": pl.Boolean}
+_PAIR_SCHEMA = pa.schema(
+    {
+        "qa_uid": pa.string(),
+        "turn": pa.int32(),
+        "question": pa.string(),
+        "answer": pa.string(),
+        "question_tokens": pa.int32(),
+        "answer_tokens": pa.int32(),
+        "answer_distinct": pa.int32(),
+        "temporal_words": pa.bool_(),
+        "mcq": pa.bool_(),
+        "mcq_raw": pa.bool_(),
+        "uid_hash": pa.uint64(),
+        "text_hash": pa.uint64(),
+        "question_hash": pa.uint64(),
+    }
+)
+_MEDIA_SCHEMA = pa.schema(
+    {
+        "media_id": pa.uint64(),
+        "line": pa.int64(),
+        "kind": pa.string(),
+        "root": pa.string(),
+        "paths": pa.list_(pa.string()),
+    }
+)
+_BAD_SCHEMA = pa.schema(
+    {"line": pa.int64(), "reason": pa.string(), "detail": pa.string(), "kept": pa.bool_()}
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +100,23 @@ def parse_block(block: Block, settings: Settings, target: Path) -> BlockResult:
 
     Stops early, with nothing to keep, where the block shows a video and the file was taken for images.
     """
+    with _without_garbage_collection():
+        return _parse_block(block, settings, target)
+
+
+@contextmanager
+def _without_garbage_collection() -> Iterator[None]:
+    """Rows hold no cycles, and there are so many of them that looking for some takes a third of the time."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
+def _parse_block(block: Block, settings: Settings, target: Path) -> BlockResult:
     result = BlockResult()
     batch = _Batch(settings)
     for line, raw in block.rows():
@@ -96,7 +130,7 @@ def parse_block(block: Block, settings: Settings, target: Path) -> BlockResult:
             batch.add(line, parse_row(raw, settings.shape))
         except BadRowError as error:
             batch.refuse(line, error)
-        if len(batch.samples["qa_uid"]) >= PART_PAIRS:
+        if len(batch.pairs) >= PART_PAIRS:
             batch.write(target, result)
             batch = _Batch(settings)
     batch.write(target, result)
@@ -104,12 +138,13 @@ def parse_block(block: Block, settings: Settings, target: Path) -> BlockResult:
 
 
 class _Batch:
-    """Columns being filled, for one part."""
+    """Rows being collected, for one part."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self.samples: dict[str, list[Any]] = {name: [] for name in _SAMPLE_SCHEMA}
-        self.media_ids: list[list[int]] = []
+        self.rows: list[tuple[Any, ...]] = []
+        self.pairs: list[tuple[Any, ...]] = []
+        self.pairs_per_row: list[int] = []
         self.media: dict[int, tuple[int, str, str, list[str]]] = {}
         self.bad: list[tuple[int, str, str, bool]] = []
         prefix = "vv::" if settings.kind == "video" else "ov::"
@@ -135,18 +170,10 @@ class _Batch:
             source = "llava_video" if video else "onevision"
         media, listed = self._media(line, row)
         video_uid = (row.video_id or self.name + row_id) if video else ""
-        group, stem, columns = source_group(source), f"{self.prefix}{row_id}::t", self.samples
+        self.rows.append((line, row_id, video_uid, source, source_group(source), listed, media))
+        self.pairs_per_row.append(len(row.pairs))
         for turn, (question, answer) in enumerate(row.pairs):
-            normal_question, normal_answer = normalise(question), normalise(answer)
-            uid = f"{stem}{turn}"
-            values = (
-                uid, line, row_id, turn, video_uid, source, group, question, answer, listed,
-                hash64(uid), text_hash(normal_question, normal_answer), hash64(normal_question),
-                normal_question, normal_answer,
-            )  # fmt: skip
-            for column, value in zip(columns.values(), values, strict=True):
-                column.append(value)
-            self.media_ids.append(media)
+            self.pairs.append(_pair(f"{self.prefix}{row_id}::t{turn}", turn, question, answer))
 
     def _media(self, line: int, row: Row) -> tuple[list[int], int | None]:
         """Ids of the row's media in order, and how many frames or images it lists."""
@@ -165,9 +192,8 @@ class _Batch:
         return ids, listed if known else None
 
     def _medium(self, line: int, kind: str, entries: list[Entry]) -> int:
-        root = self.settings.root
-        if any(isinstance(entry, Blob) for entry in entries):
-            root = self.settings.blob_root
+        embedded = isinstance(entries[0], Blob)
+        root = self.settings.blob_root if embedded else self.settings.root
         paths = [self._save(entry) if isinstance(entry, Blob) else entry for entry in entries]
         media_id = hash64("\0".join([kind, root, *paths]))
         self.media.setdefault(media_id, (line, kind, root, paths))
@@ -183,52 +209,59 @@ class _Batch:
             write_aside(path, lambda aside: aside.write_bytes(blob.data))
         return name
 
-    def _sample_frame(self) -> pl.DataFrame:
-        frame = pl.DataFrame(self.samples, _SAMPLE_SCHEMA)
-        return frame.with_columns(_lists(self.media_ids, pa.uint64()).alias("media_ids"))
-
     def write(self, target: Path, result: BlockResult) -> None:
         """Write what was collected as Parquet parts and note them in the result."""
         stem = f"{target.name}-{len(result.parts):03d}"
-        result.pairs += len(self.samples["qa_uid"])
-        media = self.media
-        tables: list[tuple[str, Callable[[], pl.DataFrame]]] = []
-        if self.samples["qa_uid"]:
-            tables.append(("sample", lambda: _with_features(self._sample_frame())))
-            tables.append(("media", lambda: _media_frame(media)))
+        result.pairs += len(self.pairs)
+        tables: list[tuple[str, Callable[[], pa.Table]]] = []
+        if self.pairs:
+            media = [(media_id, *rest) for media_id, rest in self.media.items()]
+            tables.append(("sample", self._samples))
+            tables.append(("media", lambda: _table(media, _MEDIA_SCHEMA)))
         if self.bad:
-            tables.append(("bad", lambda: pl.DataFrame(self.bad, _BAD_SCHEMA, orient="row")))
+            tables.append(("bad", lambda: _table(self.bad, _BAD_SCHEMA)))
         for name, table in tables:
             path = target.with_name(f"{stem}.{name}.parquet")
-            table().write_parquet(path, compression="lz4", statistics=False)
+            pq.write_table(table(), path, compression="lz4", use_dictionary=False, write_statistics=False)
             result.parts.append(path)
 
-
-def _media_frame(media: dict[int, tuple[int, str, str, list[str]]]) -> pl.DataFrame:
-    columns = list(zip(*media.values(), strict=True))
-    return pl.DataFrame(
-        {"media_id": list(media), "line": columns[0], "kind": columns[1], "root": columns[2]}, _MEDIA_SCHEMA
-    ).with_columns(_lists(columns[3], pa.string()).alias("paths"))
-
-
-def _lists(values: Sequence[Any], item: pa.DataType) -> pl.Series:
-    """A column of lists; pyarrow builds it a hundred times faster from Python lists than polars does."""
-    return pl.Series(pl.from_arrow(pa.array(values, pa.list_(item))))
+    def _samples(self) -> pa.Table:
+        """One row per pair: what its row has, then its own."""
+        owners = np.repeat(np.arange(len(self.rows)), self.pairs_per_row)
+        rows, pairs = _table(self.rows, _ROW_SCHEMA).take(owners), _table(self.pairs, _PAIR_SCHEMA)
+        return pa.Table.from_arrays(
+            [*rows.columns, *pairs.columns], names=[*rows.column_names, *pairs.column_names]
+        )
 
 
-def _with_features(frame: pl.DataFrame) -> pl.DataFrame:
-    """The text features of spec section 2, in place of the normalised texts."""
-    question, answer = pl.col("normal_question"), pl.col("normal_answer")
-    lower_answer = answer.str.to_lowercase()
-    choices = question.str.contains(_CHOICES)
-    return frame.with_columns(
-        question_tokens=question.str.to_lowercase().str.count_matches(_TOKEN).cast(pl.Int32),
-        answer_tokens=lower_answer.str.count_matches(_TOKEN).cast(pl.Int32),
-        answer_distinct=lower_answer.str.extract_all(_TOKEN).list.n_unique().cast(pl.Int32),
-        temporal_words=question.str.contains(_TEMPORAL),
-        mcq=choices,
-        mcq_raw=choices | pl.col("question").str.contains(_OPTION_LINE),
-    ).drop("normal_question", "normal_answer")
+def _pair(qa_uid: str, turn: int, question: str, answer: str) -> tuple[Any, ...]:
+    """One pair in the order of `_PAIR_SCHEMA`: its texts, and their features by spec section 2."""
+    normal_question, normal_answer = normalise(question), normalise(answer)
+    question_tokens, answer_tokens = tokens_of(normal_question), tokens_of(normal_answer)
+    temporal, choice = words_of(normal_question, question_tokens)
+    return (
+        qa_uid,
+        turn,
+        question,
+        answer,
+        len(question_tokens),
+        len(answer_tokens),
+        len(set(answer_tokens)),
+        temporal,
+        choice,
+        choice or has_options(question),
+        hash64(qa_uid),
+        text_hash(normal_question, normal_answer),
+        hash64(normal_question),
+    )
+
+
+def _table(rows: Sequence[tuple[Any, ...]], schema: pa.Schema) -> pa.Table:
+    """Rows as an Arrow table."""
+    columns = [
+        pa.array(column, kind) for column, kind in zip(zip(*rows, strict=True), schema.types, strict=True)
+    ]
+    return pa.Table.from_arrays(columns, schema=schema)
 
 
 _MAGIC = (

@@ -4,6 +4,7 @@ DuckDB lets one process write, or many read, never both. So a command holds the 
 in which it reads its input or commits its output, and waits its turn when somebody else has it.
 """
 
+import fcntl
 import json
 import os
 import re
@@ -20,6 +21,7 @@ import duckdb
 
 from gdo import __version__
 from gdo.errors import GdoError, UsageError
+from gdo.pool.atomic import write_aside
 from gdo.pool.candidate import refresh_candidate
 
 MEMORY_LIMIT = "600MB"
@@ -27,12 +29,14 @@ MEMORY_LIMIT = "600MB"
 LOCK_WAIT = 120.0
 """Seconds to wait for another process to let go of the file."""
 
+_LOCKED = "Could not set lock on file"
+
 
 class Pool:
     """A pool on disk: the DuckDB file and the folder of side files beside it, `<file>.d/`."""
 
     def __init__(self, path: Path | str, *, create: bool = False) -> None:
-        self.path = Path(path).absolute()
+        self.path = Path(os.path.normpath(Path(path).absolute()))
         self.folder = self.path.with_name(self.path.name + ".d")
         if not create and not self.path.exists():
             raise UsageError(f"there is no pool at {self.path}; `gdo ingest {path} FILE...` makes one")
@@ -52,6 +56,9 @@ class Pool:
     @contextmanager
     def write(self) -> Iterator[duckdb.DuckDBPyConnection]:
         """A connection in one transaction: committed at the end of the block, or nothing of it happened."""
+        self.folder.mkdir(exist_ok=True)
+        if not self.path.exists():
+            self._create()
         connection = self._connect(read_only=False)
         try:
             connection.execute("BEGIN")
@@ -61,9 +68,15 @@ class Pool:
         finally:
             connection.close()
 
+    def _create(self) -> None:
+        """Put an empty pool in place, whole, so that a killed first ingest leaves no half of one."""
+        with locked(self.folder):
+            if not self.path.exists():
+                self.path.with_name(self.path.name + ".wal").unlink(missing_ok=True)
+                write_aside(self.path, _make)
+
     def _connect(self, *, read_only: bool) -> duckdb.DuckDBPyConnection:
         """Open the file, waiting for whoever holds it."""
-        self.folder.mkdir(exist_ok=True) if not read_only else None
         config: dict[str, Any] = {
             "memory_limit": MEMORY_LIMIT,
             "temp_directory": str(self.folder / "tmp") if os.access(self.path.parent, os.W_OK) else "",
@@ -74,9 +87,11 @@ class Pool:
         pause = 0.05
         while True:
             try:
-                return duckdb.connect(str(self.path), read_only=read_only, config=config)
+                connection = duckdb.connect(str(self.path), read_only=read_only, config=config)
+                connection.execute("SET enable_progress_bar = false")
+                return connection
             except duckdb.IOException as error:
-                if "lock" not in str(error).lower() or time.monotonic() > deadline:
+                if _LOCKED not in str(error) or time.monotonic() > deadline:
                     raise _explain_open(self.path, error) from error
                 time.sleep(pause)
                 pause = min(pause * 1.5, 1.0)
@@ -86,11 +101,34 @@ class Pool:
 
 def _explain_open(path: Path, error: duckdb.Error) -> GdoError:
     text = str(error)
-    if "lock" in text.lower():
+    if _LOCKED in text:
         holder = re.search(r"Conflicting lock is held in (.+?)\.(?: |$)", text)
         who = f" by {holder.group(1)}" if holder else ""
         return GdoError(f"{path} is held{who} and was not free within {LOCK_WAIT:.0f} s; close it there")
     return GdoError(f"{path} cannot be opened as a pool: {text.splitlines()[0]}")
+
+
+def _make(path: Path) -> None:
+    """Write a pool without samples."""
+    with duckdb.connect(str(path)) as connection:
+        connection.execute("BEGIN")
+        _migrate(connection, path)
+        connection.execute("COMMIT")
+
+
+@contextmanager
+def locked(folder: Path, *, wait: bool = True) -> Iterator[bool]:
+    """Hold a folder's lock, which ends with the process; False where another holds it and we do not wait."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+            free = True
+        except BlockingIOError:
+            free = False
+        yield free
+    finally:
+        os.close(descriptor)
 
 
 def _migrations() -> list[tuple[int, str]]:
@@ -116,7 +154,9 @@ def _migrate(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
         raise UsageError(f"{path} was made by a newer gdo (schema {have}); upgrade gdo to write to it")
     if have == migrations[-1][0]:
         return
-    connection.execute("CREATE TABLE IF NOT EXISTS migration (number INTEGER, gdo VARCHAR, applied TIMESTAMP)")
+    connection.execute(
+        "CREATE TABLE IF NOT EXISTS migration (number INTEGER, gdo VARCHAR, applied TIMESTAMP)"
+    )
     for number, script in migrations:
         if number > have:
             connection.execute(script)

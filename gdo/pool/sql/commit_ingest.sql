@@ -18,7 +18,7 @@ WITH head AS (
 SELECT line, any_value(id) AS id, min(seen) AS seen FROM found GROUP BY line;
 
 INSERT INTO bad_row
-SELECT getvariable('source_id'), line, reason, detail, kept FROM new_bad
+SELECT getvariable('source_id'), line, reason, detail, kept FROM new_bad ANTI JOIN repeated USING (line)
 UNION ALL
 SELECT getvariable('source_id'), line, 'duplicate id', id || ', ' || seen, false FROM repeated;
 

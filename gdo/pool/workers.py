@@ -1,0 +1,84 @@
+"""Processes that parse blocks of a file; they never load the database, nor outlive who started them."""
+
+import os
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from multiprocessing import get_context, parent_process
+from pathlib import Path
+from threading import Thread
+from typing import Self
+
+from gdo.errors import GdoError
+from gdo.pool.readers import Block
+from gdo.pool.samples import BlockResult, Settings, parse_block
+
+
+class Workers:
+    """Processes that parse blocks; they start with the first file large enough, and serve all files."""
+
+    def __init__(self, count: int) -> None:
+        self.count = count
+        self._executor: ProcessPoolExecutor | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._executor:
+            self._executor.shutdown(wait=True, cancel_futures=True)
+
+    def here(self, blocks: Iterator[Block], settings: Settings, target: Path) -> Iterator[BlockResult]:
+        """Parse in this process."""
+        for number, block in enumerate(blocks):
+            yield parse_block(block, settings, target.with_name(f"{target.name}-{number:06d}"))
+
+    def spread(self, blocks: Iterator[Block], settings: Settings, target: Path) -> Iterator[BlockResult]:
+        """Parse over all processes, of which this is one; the results come in the order of the blocks.
+
+        At most two blocks are in flight for each other process, which bounds memory and keeps them busy
+        while this one parses.
+        """
+        if self.count == 1:
+            yield from self.here(blocks, settings, target)
+            return
+        others = self.count - 1
+        if self._executor is None:
+            self._executor = ProcessPoolExecutor(
+                others, mp_context=get_context("spawn"), initializer=_end_with_parent
+            )
+        waiting: deque[Future[BlockResult]] = deque()
+        try:
+            for number, block in enumerate(blocks):
+                name = target.with_name(f"{target.name}-{number:06d}")
+                if sum(not future.done() for future in waiting) < 2 * others:
+                    waiting.append(self._executor.submit(parse_block, block, settings, name))
+                else:
+                    waiting.append(_done(parse_block(block, settings, name)))
+                while waiting and waiting[0].done():
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        except BrokenProcessPool as error:
+            raise GdoError(
+                "a process that parses rows was killed, perhaps for want of memory; --workers 1 needs least"
+            ) from error
+
+
+def _done(result: BlockResult) -> Future[BlockResult]:
+    future: Future[BlockResult] = Future()
+    future.set_result(result)
+    return future
+
+
+def _end_with_parent() -> None:
+    """Let this worker end when the process that started it does, be it killed."""
+    parent = parent_process()
+
+    def watch() -> None:
+        if parent:
+            parent.join()
+            os._exit(1)
+
+    Thread(target=watch, daemon=True).start()
