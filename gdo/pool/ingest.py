@@ -253,7 +253,7 @@ def _parse(
     blocks = READERS[container](path)
     small = path.is_file() and path.stat().st_size <= SMALL_FILE
     results, rows, pairs = list[BlockResult](), 0, 0
-    for result in (crew.here if small else crew.spread)(blocks, settings, work / kind):
+    for result in crew.parse(blocks, settings, work / kind, small=small):
         if result.saw_video:
             return None
         results.append(result)

@@ -7,7 +7,7 @@ blocks, and name it in `READERS` with a rule in `detect`.
 """
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -48,13 +48,13 @@ class Lines:
     data: bytes
     oversized: tuple[int, ...] = ()
 
-    def rows(self) -> Iterator[tuple[int, Any]]:
-        """Parse each line that is not blank."""
+    def rows(self, done: Container[int] = ()) -> Iterator[tuple[int, Any]]:
+        """Parse each line that is neither blank nor `done`."""
         too_large = BadRowError("too large", f"a line of more than {MAX_LINE >> 20} MB")
         for number in self.oversized:
             yield number, too_large
         for number, line in enumerate(self.data.split(b"\n"), self.start):
-            if not line or line.isspace():
+            if not line or number in done or line.isspace():
                 continue
             if len(line) > MAX_LINE:
                 yield number, too_large

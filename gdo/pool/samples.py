@@ -5,7 +5,7 @@ This runs in worker processes, a block of a file at a time; nothing here knows t
 
 import gc
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from hashlib import blake2b
@@ -100,12 +100,14 @@ def parse_block(block: Block, settings: Settings, target: Path) -> BlockResult:
 
     Stops early, with nothing to keep, where the block shows a video and the file was taken for images.
     """
-    with _without_garbage_collection():
-        return _parse_block(block, settings, target)
+    result = BlockResult()
+    with without_garbage_collection():
+        parse_items(block.rows(), settings, target, result)
+    return result
 
 
 @contextmanager
-def _without_garbage_collection() -> Iterator[None]:
+def without_garbage_collection() -> Iterator[None]:
     """Rows hold no cycles, and there are so many of them that looking for some takes a third of the time."""
     enabled = gc.isenabled()
     gc.disable()
@@ -116,14 +118,16 @@ def _without_garbage_collection() -> Iterator[None]:
             gc.enable()
 
 
-def _parse_block(block: Block, settings: Settings, target: Path) -> BlockResult:
-    result = BlockResult()
+def parse_items(
+    items: Iterable[tuple[int, Any]], settings: Settings, target: Path, result: BlockResult
+) -> None:
+    """Parse rows one by one, and add what they give to the result and its parts."""
     batch = _Batch(settings)
-    for line, raw in block.rows():
+    for line, raw in items:
         result.rows += 1
         if settings.kind == "image" and not settings.forced and has_video(raw, settings.shape):
             result.saw_video = True
-            return result
+            return
         try:
             if isinstance(raw, BadRowError):
                 raise raw
@@ -134,7 +138,6 @@ def _parse_block(block: Block, settings: Settings, target: Path) -> BlockResult:
             batch.write(target, result)
             batch = _Batch(settings)
     batch.write(target, result)
-    return result
 
 
 class _Batch:
@@ -176,20 +179,22 @@ class _Batch:
             self.pairs.append(_pair(f"{self.prefix}{row_id}::t{turn}", turn, question, answer))
 
     def _media(self, line: int, row: Row) -> tuple[list[int], int | None]:
-        """Ids of the row's media in order, and how many frames or images it lists."""
+        """Ids of the row's media, videos first, and how many frames or images it lists.
+
+        The first medium gives a sample its duration and motion, and that is the video where there is one.
+        """
         ids, listed = list[int](), 0
         if self.settings.kind == "video" and row.images and not row.videos:
             ids.append(self._medium(line, "frames", row.images))
             return ids, len(row.images)
-        images = row.images[:1] if self.settings.first_image_only else row.images
-        ids += [self._medium(line, "image", [image]) for image in images]
-        listed += len(images)
         known = True
         for video, frame_list in zip(row.videos, row.frame_lists, strict=True):
             ids.append(self._medium(line, "frames" if frame_list else "video", video))
             listed += len(video)
             known = known and frame_list
-        return ids, listed if known else None
+        images = row.images[:1] if self.settings.first_image_only else row.images
+        ids += [self._medium(line, "image", [image]) for image in images]
+        return ids, listed + len(images) if known else None
 
     def _medium(self, line: int, kind: str, entries: list[Entry]) -> int:
         embedded = isinstance(entries[0], Blob)

@@ -10,7 +10,7 @@ import os
 import re
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from importlib import resources
 from importlib.metadata import version
@@ -88,8 +88,7 @@ class Pool:
         while True:
             try:
                 connection = duckdb.connect(str(self.path), read_only=read_only, config=config)
-                connection.execute("SET enable_progress_bar = false")
-                return connection
+                return _without_progress_bar(connection)
             except duckdb.IOException as error:
                 if _LOCKED not in str(error) or time.monotonic() > deadline:
                     raise _explain_open(self.path, error) from error
@@ -97,6 +96,13 @@ class Pool:
                 pause = min(pause * 1.5, 1.0)
             except duckdb.Error as error:
                 raise _explain_open(self.path, error) from error
+
+
+def _without_progress_bar(connection: duckdb.DuckDBPyConnection) -> duckdb.DuckDBPyConnection:
+    """The connection, told not to draw on standard output when a query takes long."""
+    with suppress(duckdb.InvalidInputException):  # another thread's query has locked the settings
+        connection.execute("SET enable_progress_bar = false")
+    return connection
 
 
 def _explain_open(path: Path, error: duckdb.Error) -> GdoError:

@@ -19,11 +19,13 @@ _SPACED = bytes(c if c in _TOKEN_BYTES else ord(" ") for c in (bytes([b]).lower(
 _OPTION_LINE = re.compile(r"\n\s*A[.)]")
 
 
-def _pattern(words: frozenset[bytes]) -> re.Pattern[str]:
-    return re.compile(rf"\b(?:{'|'.join(sorted(word.decode() for word in words))})\b", re.IGNORECASE)
+def word_pattern(words: frozenset[bytes]) -> str:
+    """A regular expression of whole words, to be matched in any case."""
+    return rf"\b(?:{'|'.join(sorted(word.decode() for word in words))})\b"
 
 
-_TEMPORAL, _CHOICE = _pattern(TEMPORAL_WORDS), _pattern(CHOICE_WORDS)
+_TEMPORAL = re.compile(word_pattern(TEMPORAL_WORDS), re.IGNORECASE)
+_CHOICE = re.compile(word_pattern(CHOICE_WORDS), re.IGNORECASE)
 
 
 def normalise(text: str) -> str:

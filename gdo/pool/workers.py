@@ -3,8 +3,9 @@
 import os
 from collections import deque
 from collections.abc import Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from itertools import chain
 from multiprocessing import get_context, parent_process
 from pathlib import Path
 from threading import Thread
@@ -12,7 +13,8 @@ from typing import Self
 
 from gdo.errors import GdoError
 from gdo.pool.readers import Block
-from gdo.pool.samples import BlockResult, Settings, parse_block
+from gdo.pool.regular import RegularReader
+from gdo.pool.samples import BlockResult, Settings, parse_block, without_garbage_collection
 
 
 class Workers:
@@ -21,13 +23,48 @@ class Workers:
     def __init__(self, count: int) -> None:
         self.count = count
         self._executor: ProcessPoolExecutor | None = None
+        self._reader: RegularReader | None = None
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
+        if self._reader:
+            self._reader.close()
         if self._executor:
             self._executor.shutdown(wait=True, cancel_futures=True)
+
+    def parse(
+        self, blocks: Iterator[Block], settings: Settings, target: Path, *, small: bool
+    ) -> Iterator[BlockResult]:
+        """Parse all blocks of a file; the results come in the order of the blocks.
+
+        Regular rows are parsed by threads, all at once; files of other rows by processes, row by row.
+        """
+        first = next(blocks, None)
+        if first is None:
+            return
+        blocks = chain([first], blocks)
+        if self._reader is None:
+            self._reader = RegularReader()
+        if self._reader.suits(first, settings.shape):
+            yield from self.together(blocks, settings, target)
+        else:
+            yield from (self.here if small else self.spread)(blocks, settings, target)
+
+    def together(self, blocks: Iterator[Block], settings: Settings, target: Path) -> Iterator[BlockResult]:
+        """Parse in threads of this process; at most two blocks are in flight for each."""
+        assert self._reader is not None
+        parse = self._reader.parse_block
+        waiting: deque[Future[BlockResult]] = deque()
+        with ThreadPoolExecutor(self.count) as threads, without_garbage_collection():
+            for number, block in enumerate(blocks):
+                name = target.with_name(f"{target.name}-{number:06d}")
+                waiting.append(threads.submit(parse, block, settings, name))
+                if len(waiting) >= 2 * self.count:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
 
     def here(self, blocks: Iterator[Block], settings: Settings, target: Path) -> Iterator[BlockResult]:
         """Parse in this process."""

@@ -116,8 +116,8 @@ def work_out(
     candidates = everything.keep(~hit & ~broken)
     if not len(candidates):
         raise UsageError(
-            f"nothing is left to choose from: the guard keeps out {int(hit.sum()):,} samples, and the media "
-            f"of {int(broken.sum()):,} could not be read (--set unreadable_media=keep takes them all the same)"
+            f"nothing is left to choose from: the guard keeps out {int(hit.sum()):,} samples, the media of "
+            f"{int(broken.sum()):,} could not be read (--set unreadable_media=keep takes them all the same)"
         )
     scores = score(candidates, preset)
     target, budget = plan_budget(candidates, scores.vds3_rows, preset)
