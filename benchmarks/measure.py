@@ -10,7 +10,7 @@ from pathlib import Path
 
 import psutil
 
-SAMPLE_SECONDS = 0.05
+SAMPLE_SECONDS = 0.2
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,7 @@ from gdo.errors import UsageError
 from gdo.pool.candidate import VALUE_COLUMNS
 from gdo.pool.readers import READERS, detect
 from gdo.pool.rows import BadRowError
+from gdo.pool.samples import without_garbage_collection
 from gdo.pool.store import Pool, record_run, scalar, utc_now
 
 ALIASES = {"tnc_score": "tnc"}
@@ -107,7 +108,10 @@ def import_descriptors(pool: Path | str, file: Path | str) -> ImportReport:
 def _read_numbers(path: Path, numbers: Path, report: ImportReport) -> None:
     """Write the file's values as numbers, and report its rows and columns."""
     seen: set[str] = set()
-    with pq.ParquetWriter(numbers, _SCHEMA, compression="lz4", use_dictionary=False) as writer:
+    with (
+        pq.ParquetWriter(numbers, _SCHEMA, compression="lz4", use_dictionary=False) as writer,
+        without_garbage_collection(),
+    ):
         for lines, rows in _chunks(path, seen, report):
             writer.write_table(_numbers(lines, rows, seen, report))
     if "qa_uid" not in seen:

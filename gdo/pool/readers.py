@@ -18,7 +18,7 @@ from gdo.pool.compressed import TextBytes
 from gdo.pool.rows import BadRowError, load_row
 from gdo.pool.shards import SHARD_LINES, TarShard
 
-BLOCK_BYTES = 8 << 20
+BLOCK_BYTES = 4 << 20
 """Bytes of text in one block."""
 MAX_LINE = 64 << 20
 """Bytes of one line; a longer one is skipped and told, not buffered."""

@@ -108,7 +108,8 @@ def _lines(block: Lines) -> pa.Table:
     except pa.ArrowInvalid:
         text = text.slice(0, 0)
     lines = pa.table({"line": np.arange(block.start, block.start + len(text)), "text": text})
-    return lines.filter(np.diff(offsets[: len(text) + 1]) <= MAX_LINE)
+    short = np.diff(offsets[: len(text) + 1]) <= MAX_LINE
+    return lines if short.all() else lines.filter(short)
 
 
 def _has_video(rows: pl.DataFrame) -> bool:
