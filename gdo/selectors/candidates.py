@@ -149,14 +149,16 @@ _CODED = ", ".join(
     f"CAST({_EXPRESSIONS.get(name, name)} AS ENUM({', '.join(map(repr, names))})) AS {name}"
     for name, names in _NAMES.items()
 )
+# NULL as NaN and flags as numbers: what NumPy can take over as it is.
+_VALUES = ", ".join(f"coalesce({name}, 'nan'::DOUBLE) AS {name}" for name in SCORED)
 _QUERY = f"""
 SELECT
     ordinal, uid_hash, text_hash, question_hash, question_tokens, answer_tokens, answer_distinct,
-    described, imported,
-    hash(video_uid) AS video_uid, data_source, {_CODED}, {", ".join(SCORED)}
+    described::UTINYINT AS described, imported::UTINYINT AS imported,
+    hash(video_uid) AS video_uid, data_source, {_CODED}, {_VALUES}
 FROM candidate
 """
-_ORPHANS = f"SELECT {', '.join(SCORED)} FROM imported ANTI JOIN sample USING (qa_uid) ORDER BY qa_uid"
+_ORPHANS = f"SELECT {_VALUES} FROM imported ANTI JOIN sample USING (qa_uid) ORDER BY qa_uid"
 
 
 def load_candidates(connection: duckdb.DuckDBPyConnection, preset: Preset) -> Candidates:
@@ -169,31 +171,37 @@ def load_candidates(connection: duckdb.DuckDBPyConnection, preset: Preset) -> Ca
     table = connection.sql(_QUERY, params=parameters).to_arrow_table()
     if not table.num_rows:
         raise UsageError("the pool has no samples; `gdo ingest POOL FILE...` first")
-    order = np.argsort(_numbers(table["ordinal"], np.int64), kind="stable")
-    data_source = _coded(table["data_source"], order)
-    fields = {name: _coded(table[name], order) for name in _NAMES}
+    ordinal = _numbers(table["ordinal"], np.int64)
+    order = np.argsort(ordinal, kind="stable")
+    places = np.empty_like(order)
+    places[order] = np.arange(len(order))
+
+    def numbers(name: str, dtype: type[Number]) -> npt.NDArray[Number]:
+        return _numbers(table[name], dtype, places)
+
+    data_source = _coded(table["data_source"], places)
+    fields = {name: _coded(table[name], places) for name in _NAMES}
     fields["source_group"] = _grouped(data_source)
     stratum, strata = _strata(fields)
     buckets = fields["bucket"]
     video = np.array([name == "short_video" for name in buckets.names])[buckets.codes]
-    orphans = _orphans(connection, int(_numbers(table["imported"], np.bool_).sum()))
     return Candidates(
-        ordinal=_numbers(table["ordinal"], np.int64)[order],
+        ordinal=ordinal[order],
         fields=fields,
         stratum=stratum,
         strata=strata,
         data_source=data_source,
         video=video,
-        video_uid=_video_codes(_numbers(table["video_uid"], np.uint64)[order], video),
-        question_tokens=_numbers(table["question_tokens"], np.int32)[order],
-        answer_tokens=_numbers(table["answer_tokens"], np.int32)[order],
-        answer_distinct=_numbers(table["answer_distinct"], np.int32)[order],
-        uid_hash=_numbers(table["uid_hash"], np.uint64)[order],
-        text_hash=_numbers(table["text_hash"], np.uint64)[order],
-        question_hash=_numbers(table["question_hash"], np.uint64)[order],
-        described=_numbers(table["described"], np.bool_)[order],
-        values={name: _floats(table[name])[order] for name in SCORED},
-        orphans=orphans,
+        video_uid=_video_codes(numbers("video_uid", np.uint64), video),
+        question_tokens=numbers("question_tokens", np.int32),
+        answer_tokens=numbers("answer_tokens", np.int32),
+        answer_distinct=numbers("answer_distinct", np.int32),
+        uid_hash=numbers("uid_hash", np.uint64),
+        text_hash=numbers("text_hash", np.uint64),
+        question_hash=numbers("question_hash", np.uint64),
+        described=numbers("described", np.bool_),
+        values={name: _finite(numbers(name, np.float64)) for name in SCORED},
+        orphans=_orphans(connection, int(numbers("imported", np.bool_).sum())),
     )
 
 
@@ -213,26 +221,35 @@ def _orphans(connection: duckdb.DuckDBPyConnection, matched: int) -> dict[str, F
     if int(scalar(connection, "SELECT count(*) FROM imported")) == matched:
         return {name: np.empty(0) for name in SCORED}
     table = connection.sql(_ORPHANS).to_arrow_table()
-    return {name: _floats(table[name]) for name in SCORED}
+    return {name: _finite(_numbers(table[name], np.float64)) for name in SCORED}
 
 
-def _numbers(column: pa.ChunkedArray, dtype: type[Number]) -> npt.NDArray[Number]:
-    """A column as a NumPy array."""
-    return np.asarray(column.to_numpy()).astype(dtype, copy=False)
+def _numbers(
+    column: pa.ChunkedArray, dtype: type[Number], places: Integers | None = None
+) -> npt.NDArray[Number]:
+    """A column of numbers without NULL as an array, each at its place; pyarrow's own way loads pandas."""
+    values = np.empty(len(column), dtype)
+    start = 0
+    for chunk in column.chunks:
+        here = slice(start, start + len(chunk))
+        found = np.frombuffer(chunk.buffers()[1], chunk.type.to_pandas_dtype())
+        values[here if places is None else places[here]] = found[chunk.offset : chunk.offset + len(chunk)]
+        start += len(chunk)
+    return values
 
 
-def _floats(column: pa.ChunkedArray) -> Floats:
-    """A column of doubles; what is NULL or not finite becomes NaN."""
-    values = np.array(column.to_numpy(), dtype=np.float64)
+def _finite(values: Floats) -> Floats:
+    """The values, NaN where they are not finite."""
     values[~np.isfinite(values)] = np.nan
     return values
 
 
-def _coded(column: pa.ChunkedArray, order: Integers) -> Field:
+def _coded(column: pa.ChunkedArray, places: Integers) -> Field:
     """Codes of a column of strings, or of ENUM values, in order of first appearance."""
     encoded = column if pa.types.is_dictionary(column.type) else column.dictionary_encode()
-    encoded = encoded.unify_dictionaries().combine_chunks()
-    values, names = encoded.indices.to_numpy()[order], encoded.dictionary.to_pylist()
+    encoded = encoded.unify_dictionaries()
+    names = encoded.chunk(0).dictionary.to_pylist()
+    values = _numbers(pa.chunked_array([chunk.indices for chunk in encoded.chunks]), np.int32, places)
     codes, first = first_appearance(values, len(names))
     return Field(codes, [names[code] for code in values[first]])
 

@@ -99,13 +99,11 @@ def _explain(worked: Worked, subset: str, qa_uid: str, ordinal: int) -> Explanat
 
 def _kept_out(worked: Worked, subset: str, qa_uid: str, ordinal: int) -> Explanation:
     """A sample that was kept out before anything was scored."""
-    guarded = bool((worked.guarded.ordinal == ordinal).any())
-    samples = worked.guarded if guarded else worked.unreadable
-    index = int(np.searchsorted(samples.ordinal, ordinal))
+    index = int(np.searchsorted(worked.everything.ordinal, ordinal))
     return Explanation(
         qa_uid=qa_uid,
         subset=subset,
-        stratum={name: _value(samples.fields[name], index) for name in FIELDS},
+        stratum={name: _value(worked.everything.fields[name], index) for name in FIELDS},
         terms={},
         rank=0,
         stratum_size=0,
@@ -113,7 +111,7 @@ def _kept_out(worked: Worked, subset: str, qa_uid: str, ordinal: int) -> Explana
         stratum_cap=0,
         chosen=False,
         verdict="kept out by the benchmark guard: an evaluation set has its text"
-        if guarded
+        if worked.guarded[index]
         else "kept out: its media cannot be read (see column media_error of candidate)",
         in_control=False,
     )

@@ -15,7 +15,7 @@ from gdo.errors import UsageError
 from gdo.pool.store import Pool, record_run, utc_now, versions
 from gdo.selectors.bounds import Bounds, plan_bounds
 from gdo.selectors.budget import plan_budget
-from gdo.selectors.candidates import Candidates, Integers, load_candidates, unreadable
+from gdo.selectors.candidates import Candidates, Integers, Mask, load_candidates, unreadable
 from gdo.selectors.fill import Filled, fill
 from gdo.selectors.guard import Guard, GuardBy, load_guard
 from gdo.selectors.preset import Preset, load_preset
@@ -30,11 +30,14 @@ class Worked:
 
     preset: Preset
     guard: Guard
+    everything: Candidates
+    """All samples of the pool."""
+    guarded: Mask
+    """Which of them the benchmark guard keeps out."""
+    unreadable: Mask
+    """Which of them are kept out because their media cannot be read."""
     candidates: Candidates
-    guarded: Candidates
-    """Samples kept out by the benchmark guard."""
-    unreadable: Candidates
-    """Samples kept out because their media cannot be read."""
+    """The others."""
     scores: Scores
     bounds: Bounds
     filled: Filled
@@ -132,9 +135,10 @@ def work_out(
     return Worked(
         preset=preset,
         guard=guard,
+        everything=everything,
+        guarded=hit,
+        unreadable=broken,
         candidates=candidates,
-        guarded=everything.keep(hit),
-        unreadable=everything.keep(broken),
         scores=scores,
         bounds=bounds,
         filled=filled,

@@ -13,7 +13,10 @@ def uniform_control(candidates: Candidates, order: Integers, count: int, max_qa_
     Where the pool runs short the text rule is relaxed, then the per-video rule too.
     """
     wanted = min(count, len(candidates))
-    taken = order[_accept(candidates, order, max_qa_per_video, texts=True)][:wanted]
+    head = order[: wanted + wanted // 8]
+    taken = head[_accept(candidates, head, max_qa_per_video, texts=True)][:wanted]
+    if len(taken) < wanted and len(head) < len(order):
+        taken = order[_accept(candidates, order, max_qa_per_video, texts=True)][:wanted]
     if len(taken) < wanted:
         rest = _without(order, taken)
         used = np.bincount(candidates.video_uid[taken][candidates.video[taken]]).tolist()
@@ -39,9 +42,10 @@ def _accept(
     goes over those alone.
     """
     accept = np.ones(len(order), dtype=np.bool_)
-    doubtful = (candidates.video if used else _crowded(candidates.video_uid, cap))[order]
+    videos = candidates.video_uid[order]
+    doubtful = videos >= 0 if used else _crowded(videos, cap)
     if texts:
-        doubtful = doubtful | _repeated(candidates.text_hash)[order]
+        doubtful = doubtful | _repeated(candidates.text_hash[order])
     seen, per_video = set[int](), dict(enumerate(used))
     places = np.flatnonzero(doubtful)
     rows = order[places]
