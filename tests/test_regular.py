@@ -144,6 +144,8 @@ def test_a_thousand_rows_of_every_sort(kind: str, format: str, tmp_path: Path) -
     rng = random.Random(f"{kind} {format}")
     lines = [json.dumps(row(rng, number), ensure_ascii=rng.random() < 0.5) for number in range(1000)]
     lines[3], lines[5], lines[7], lines[9] = "", "not json", '"text"', '{"id": "x", "n": NaN}'
+    lines[11] = '{"id": "t", "images": ["a.jpg"], "messages": [{"role": "user", "content": "q"},]}'
+    lines[13] = '{"id": "k", "id": "l", "images": ["a.jpg"], "messages": []}'
     for first_only, strict in ((False, False), (True, True)):
         chosen = replace(
             SETTINGS, kind=kind, shape=shape_of(format), name="N" if strict else None,

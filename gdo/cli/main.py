@@ -46,6 +46,11 @@ def main() -> None:
         sys.exit(_tell(error, 1))
     except OSError as error:
         sys.exit(_tell(error, 1))
+    except Exception as error:
+        # DuckDB is not loaded before it is used; its errors are told, anything else is a bug to be seen.
+        if not type(error).__module__.startswith(("duckdb", "_duckdb")):
+            raise
+        sys.exit(_tell(error, 1))
     except KeyboardInterrupt:
         typer.echo("stopped; run the same command again to go on", err=True)
         sys.exit(130)

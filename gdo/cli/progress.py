@@ -4,6 +4,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
@@ -57,7 +58,7 @@ class ProgressLine:
 
     def show(self, progress: "Progress") -> None:
         """Show how far a descriptor is."""
-        left = time.strftime("%H:%M:%S", time.gmtime(progress.seconds_left))
+        left = str(timedelta(seconds=round(progress.seconds_left)))
         errors = f", {progress.errors:,} errors" if progress.errors else ""
         note = f"{progress.rate:,.1f}/s, {left} left{errors}"
         self.update(f"describing {progress.name}", progress.done, progress.total, note)

@@ -10,7 +10,7 @@ from typing import Any
 import duckdb
 import orjson
 
-from gdo.errors import UsageError
+from gdo.errors import GdoError, UsageError
 from gdo.export.chat import is_video, untagged
 from gdo.export.plan import Plan
 from gdo.export.rows import Row
@@ -54,11 +54,20 @@ class Tally:
         }
 
 
+_REPLACED = """
+SELECT DISTINCT path FROM source
+WHERE source_id IN (SELECT source_id FROM subset_sample JOIN sample USING (qa_uid) WHERE subset = ?)
+AND ingested > ?
+ORDER BY path
+"""
+
+
 def find_origin(connection: duckdb.DuckDBPyConnection, subset: str) -> dict[str, Any]:
     """How the subset was selected, as the pool tells it.
 
     Raises:
         UsageError: There is no such subset.
+        GdoError: A source of its samples was replaced since.
     """
     rows = connection.execute(
         "SELECT preset, parameters, seed, pool_fingerprint, versions, created FROM subset WHERE subset = ?",
@@ -69,6 +78,12 @@ def find_origin(connection: duckdb.DuckDBPyConnection, subset: str) -> dict[str,
         names = ", ".join(name for (name,) in known) or "none yet; `gdo select` makes one"
         raise UsageError(f"there is no subset {subset}; there are: {names}")
     preset, parameters, seed, fingerprint, versions, created = rows[0]
+    replaced = connection.execute(_REPLACED, [subset, created]).fetchall()
+    if replaced:
+        raise GdoError(
+            f"{replaced[0][0]} was replaced in the pool after {subset} was chosen; "
+            "`gdo select` it again, then export"
+        )
     return {
         "preset": preset,
         "parameters": orjson.loads(parameters or "null"),

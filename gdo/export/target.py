@@ -48,12 +48,17 @@ class Target:
         try:
             yield staging
             if self.is_file:
-                (staging / MANIFEST).replace(self.manifest)
                 (staging / self.path.name).replace(self.path)
+                (staging / MANIFEST).replace(self.manifest)
             else:
                 if self.path.exists():
                     self.path.replace(old)
-                staging.replace(self.path)
+                try:
+                    staging.replace(self.path)
+                except OSError:
+                    if old.exists():
+                        old.replace(self.path)
+                    raise
         finally:
             shutil.rmtree(staging, ignore_errors=True)
             shutil.rmtree(old, ignore_errors=True)

@@ -43,6 +43,9 @@ def commit_parts(
     """Take the parts into the pool, inside the caller's transaction."""
     source_id = replaced or int(scalar(connection, "SELECT coalesce(max(source_id), 0) + 1 FROM source"))
     if replaced:
+        connection.execute(
+            "CREATE TEMP TABLE before AS SELECT qa_uid, text_hash FROM sample WHERE source_id = ?", [replaced]
+        )
         _forget(connection, replaced)
     parts = [part for result in results for part in result.parts]
     for name in ("sample", "media", "bad"):
@@ -60,6 +63,11 @@ def commit_parts(
     samples = int(scalar(connection, "SELECT count(*) FROM sample WHERE source_id = ?", [source_id]))
     if not samples:
         raise _no_sample(source, reasons)
+    if replaced:
+        connection.execute(
+            "DELETE FROM imported WHERE qa_uid IN (SELECT qa_uid FROM before JOIN sample USING (qa_uid) "
+            "WHERE before.text_hash <> sample.text_hash)"
+        )
     if replaced or "duplicate id" in reasons:
         connection.execute(sql_script("drop_orphans.sql"))
     shown = "SELECT unnest(media_ids) AS media_id FROM sample WHERE source_id = ?"

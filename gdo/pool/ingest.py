@@ -17,6 +17,7 @@ from pathlib import Path
 from tempfile import mkdtemp
 
 import duckdb
+import pyarrow.parquet as pq
 
 from gdo.errors import UsageError
 from gdo.pool.commit import IngestReport, commit_parts
@@ -81,6 +82,8 @@ def ingest(
         UsageError: A file is missing, unknown, or changed since it was ingested and `replace` is not set.
         GdoError: A file gives no sample at all; the pool is left as it was before that file.
     """
+    if workers is not None and workers < 1:
+        raise UsageError(f"workers must be at least 1; it is {workers}")
     if kind not in {"auto", "image", "video"}:
         raise UsageError(f"unknown kind {kind!r}; known are auto, image, video")
     shape_of(format)
@@ -92,7 +95,7 @@ def ingest(
         replace,
         strict,
         first_image_only,
-        workers or os.cpu_count() or 1,
+        workers or len(os.sched_getaffinity(0)),
     )
     target = Pool(pool, create=True)
     with Workers(options.workers) as crew:
@@ -135,9 +138,18 @@ def _ingest_file(
             known = _known_source(connection, path, fingerprint, settings_text, options)
             if isinstance(known, IngestReport):
                 return known
+            if known:
+                _drop_unfinished(pool)
             report = commit_parts(connection, source, results, known, clock)
             record_run(connection, "ingest", {"path": str(path), **json.loads(settings_text)}, started)
         return report
+
+
+def _drop_unfinished(pool: Pool) -> None:
+    """Forget values that a killed describe left uncommitted: they may be of the replaced file's texts."""
+    for part in (pool.folder / "describe").glob("*/part-*.parquet"):
+        if "qa_uid" in pq.read_schema(part).names:
+            part.unlink()
 
 
 def _absolute(path: Path | str) -> Path:

@@ -235,6 +235,11 @@ def _embedded(item: dict[str, Any], key: str) -> Entry:
     raise BadRowError(f"wrong type: {key}", _shown(item))
 
 
+def without_tags(text: str) -> str:
+    """A question with its media tags made spaces (spec section 1)."""
+    return _TAG.sub(" ", text)
+
+
 def pairs_of(raw: dict[str, Any], shape: Shape) -> list[tuple[str, str]]:
     """The question-answer pairs of a row.
 
@@ -264,7 +269,7 @@ def _pair_up(messages: Any) -> tuple[list[tuple[str, str]], dict[str, int]]:
             if "<" in waiting:
                 images += waiting.count("<image>")
                 videos += waiting.count("<video>")
-                waiting = _TAG.sub(" ", waiting)
+                waiting = without_tags(waiting)
             waiting = waiting.strip()
         elif role in _ASSISTANT:
             answer = _text(message).strip()

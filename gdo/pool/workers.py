@@ -16,9 +16,12 @@ from gdo.pool.readers import Block
 from gdo.pool.regular import RegularReader
 from gdo.pool.samples import BlockResult, Settings, parse_block, without_garbage_collection
 
+MAX_THREADS = 8
+"""Of one process: memory stays bounded on a machine of any size."""
+
 
 class Workers:
-    """Processes that parse blocks; they start with the first file large enough, and serve all files."""
+    """Threads and processes that parse blocks; started when first needed, they serve all files."""
 
     def __init__(self, count: int) -> None:
         self.count = count
@@ -57,11 +60,11 @@ class Workers:
         assert self._reader is not None
         parse = self._reader.parse_block
         waiting: deque[Future[BlockResult]] = deque()
-        with ThreadPoolExecutor(self.count) as threads, without_garbage_collection():
+        with ThreadPoolExecutor(min(self.count, MAX_THREADS)) as threads, without_garbage_collection():
             for number, block in enumerate(blocks):
                 name = target.with_name(f"{target.name}-{number:06d}")
                 waiting.append(threads.submit(parse, block, settings, name))
-                if len(waiting) >= 2 * self.count:
+                if len(waiting) >= 2 * min(self.count, MAX_THREADS):
                     yield waiting.popleft().result()
             while waiting:
                 yield waiting.popleft().result()
@@ -99,7 +102,8 @@ class Workers:
                 yield waiting.popleft().result()
         except BrokenProcessPool as error:
             raise GdoError(
-                "a process that parses rows was killed, perhaps for want of memory; --workers 1 needs least"
+                "a process that parses rows ended: for want of memory (--workers 1 needs least), or "
+                "because a script calls ingest without `if __name__ == '__main__':`"
             ) from error
 
 

@@ -116,10 +116,20 @@ class Candidates:
         """The seven fields of one sample's stratum, joined by `|`."""
         return "|".join(field.names[field.codes[index]] for field in self.fields.values())
 
-    def fingerprint(self) -> str:
-        """A digest of everything that selection reads, the same on every machine."""
+    def fingerprint(self, broken: Mask) -> str:
+        """A digest of everything that selection reads, the same on every machine.
+
+        `broken` are the samples kept out because their media cannot be read.
+        """
         digest = blake2b(digest_size=16)
-        arrays: list[Array] = [self.ordinal, self.uid_hash, self.text_hash, self.described, self.video_uid]
+        arrays: list[Array] = [
+            self.ordinal[broken],
+            self.ordinal,
+            self.uid_hash,
+            self.text_hash,
+            self.described,
+            self.video_uid,
+        ]
         arrays += [self.question_tokens, self.answer_tokens, self.answer_distinct, *self.values.values()]
         arrays += [np.sort(column) for column in self.orphans.values()]
         for field in (*self.fields.values(), self.data_source):
@@ -207,7 +217,9 @@ def load_candidates(connection: duckdb.DuckDBPyConnection, preset: Preset) -> Ca
 
 _UNREADABLE = """
 SELECT ordinal FROM sample
-WHERE list_has_any(media_ids, (SELECT list(media_id) FROM media WHERE error IS NOT NULL AND frames = 0))
+WHERE list_has_any(
+    media_ids, (SELECT list(media_id) FROM media WHERE error IS NOT NULL AND coalesce(frames, 0) = 0)
+)
 """
 
 

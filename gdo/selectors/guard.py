@@ -10,7 +10,7 @@ import numpy as np
 
 from gdo.errors import UsageError
 from gdo.pool.readers import READERS, detect
-from gdo.pool.rows import BadRowError, Shape, pairs_of
+from gdo.pool.rows import BadRowError, Shape, pairs_of, without_tags
 from gdo.pool.text import hash64, normalise, text_hash
 from gdo.selectors.candidates import Candidates, Mask
 
@@ -46,16 +46,16 @@ def load_guard(files: Sequence[Path | str], by: GuardBy = "both") -> Guard:
     """
     questions, pairs = set[int](), set[int]()
     for file in files:
-        before = len(questions)
-        path = Path(file)
+        path, found = Path(file), False
         for block in READERS[detect(path)](path):
             for _, raw in block.rows():
                 for question, answer in _texts(raw):
-                    normal = normalise(question)
+                    normal = normalise(without_tags(question))
                     if normal:
+                        found = True
                         questions.add(hash64(normal))
                         pairs.add(text_hash(normal, normalise(answer)))
-        if len(questions) == before:
+        if not found:
             raise UsageError(f"the guard file {path} has no row with `question` or with messages")
     return Guard(
         questions=frozenset(questions) if by != "pair" else frozenset(),

@@ -22,7 +22,7 @@ TERMS = ("vds", "ppl", "sc")
 class Weights(BaseModel):
     """The constants of the shared score rho (spec section 4), with their released values."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     question_length: float = Field(14.0, gt=0, description="question tokens at which text quality peaks")
     answer_length: float = Field(16.0, gt=0, description="answer tokens at which text quality peaks")
@@ -53,10 +53,10 @@ class Weights(BaseModel):
 class Preset(BaseModel):
     """Every parameter of a selection; `name` and `seed` too, so that a stored preset says all."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     name: str = "custom"
-    seed: int = 42
+    seed: int = Field(42, ge=-(2**63), lt=2**63)
 
     count: int | None = Field(None, ge=1, description="size of the subset, in place of the automatic budget")
     ratio: float | None = Field(None, gt=0, le=1, description="the same as a share of the candidates")

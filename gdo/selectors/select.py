@@ -11,8 +11,8 @@ import duckdb
 import numpy as np
 import pyarrow as pa
 
-from gdo.errors import UsageError
-from gdo.pool.store import Pool, record_run, utc_now, versions
+from gdo.errors import GdoError, UsageError
+from gdo.pool.store import Pool, record_run, scalar, utc_now, versions
 from gdo.selectors.bounds import Bounds, plan_bounds
 from gdo.selectors.budget import plan_budget
 from gdo.selectors.candidates import Candidates, Integers, Mask, load_candidates, unreadable
@@ -129,7 +129,7 @@ def work_out(
     asked = math.ceil(target * preset.uniform_multiplier)
     uniform = uniform_control(candidates, by_hash, asked, preset.max_qa_per_video)
     filled = fill(candidates, ranking(scores.rho, by_hash), bounds, target, preset, uniform)
-    report = summarise(candidates, budget, bounds, filled, uniform, preset)
+    report = summarise(candidates, target, budget, bounds, filled, uniform, preset)
     report |= {"uniform_count": asked, "excluded_by_guard": int(hit.sum())}
     report |= {"excluded_unreadable_media": int(broken.sum()), "unreadable_rows": unreadable_rows}
     return Worked(
@@ -143,7 +143,7 @@ def work_out(
         bounds=bounds,
         filled=filled,
         uniform=uniform,
-        fingerprint=everything.fingerprint(),
+        fingerprint=everything.fingerprint(broken),
         report=report,
     )
 
@@ -171,19 +171,25 @@ def _store(
     connection.register("picked", picked)
     connection.execute(
         "INSERT INTO subset_sample SELECT ?, role, qa_uid, rank, score, stage "
-        "FROM picked JOIN sample USING (ordinal) ORDER BY role, rank",
+        "FROM picked JOIN sample USING (ordinal, uid_hash, text_hash) ORDER BY role, rank",
         [subset],
     )
     connection.unregister("picked")
+    stored = scalar(connection, "SELECT count(*) FROM subset_sample WHERE subset = ?", [subset])
+    if stored != picked.num_rows:
+        raise GdoError("the pool was changed while the subset was being chosen; select again")
 
 
 def _members(worked: Worked) -> pa.Table:
     """Chosen samples and control as one table, keyed by the order of ingestion."""
     chosen, uniform = np.array(worked.filled.chosen, dtype=np.int64), worked.uniform
     roles = ["chosen"] * len(chosen) + ["uniform"] * len(uniform)
+    members, candidates = np.concatenate([chosen, uniform]), worked.candidates
     return pa.table(
         {
-            "ordinal": worked.candidates.ordinal[np.concatenate([chosen, uniform])],
+            "ordinal": candidates.ordinal[members],
+            "uid_hash": candidates.uid_hash[members],
+            "text_hash": candidates.text_hash[members],
             "role": pa.array(roles).dictionary_encode().cast(pa.string()),
             "rank": np.concatenate([np.arange(len(chosen)), np.arange(len(uniform))]).astype(np.int32),
             "score": pa.array(

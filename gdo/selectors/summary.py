@@ -16,6 +16,7 @@ TOP = 5
 
 def summarise(
     candidates: Candidates,
+    target: int,
     budget: dict[str, Any],
     bounds: Bounds,
     filled: Filled,
@@ -28,7 +29,7 @@ def summarise(
     overlap = int(np.isin(chosen, uniform).sum())
     return {
         "total_pairs": len(candidates),
-        "target_count": len(filled.chosen) + filled.unmet.get("count", 0),
+        "target_count": target,
         "selected_count": len(chosen),
         "uniform_taken": len(uniform),
         "budget": budget,
