@@ -24,7 +24,7 @@ from selection_pools import (
 
 from gdo.pool.store import Pool
 from gdo.selectors.preset import load_preset
-from gdo.selectors.select import select, work_out
+from gdo.selectors.select import read_pool, select, work_out
 
 
 @pytest.mark.parametrize("content", POOLS)
@@ -194,8 +194,9 @@ def test_agrees_with_the_oracle_on_random_pools(
     assume(images or videos)
     made = make(tmp_path_factory.mktemp("random"), images, videos, metrics)
     for preset in changes:
+        loaded = load_preset("temp", settings=as_settings(preset))
         with Pool(made.pool).read() as connection:
-            worked = work_out(connection, load_preset("temp", settings=as_settings(preset)), [], "both")
+            worked = work_out(read_pool(connection, loaded), loaded, [], "both")
         gaps = np.diff(np.sort(worked.scores.rho))
         assume(not ((gaps > 0) & (gaps < 1e-10)).any())
         agree(made, "temp", **preset)

@@ -23,12 +23,13 @@ from selection_pools import (
 
 from gdo.pool.store import Pool
 from gdo.selectors.preset import load_preset
-from gdo.selectors.select import select, work_out
+from gdo.selectors.select import read_pool, select, work_out
 
 
 def digest(connection: duckdb.DuckDBPyConnection, **changes: Any) -> str:
     """Everything a selection gives, to the last bit."""
-    worked = work_out(connection, load_preset("temp", settings=as_settings(changes)), [], "both")
+    preset = load_preset("temp", settings=as_settings(changes))
+    worked = work_out(read_pool(connection, preset), preset, [], "both")
     parts = [worked.fingerprint, worked.filled.chosen, worked.filled.stages, worked.uniform.tolist()]
     parts += [worked.scores.rho.tolist(), worked.report]
     return hashlib.sha256(repr(parts).encode()).hexdigest()

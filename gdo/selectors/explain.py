@@ -11,7 +11,7 @@ from gdo.errors import GdoError, UsageError
 from gdo.pool.store import Pool
 from gdo.selectors.candidates import FIELDS
 from gdo.selectors.preset import Preset
-from gdo.selectors.select import Worked, work_out
+from gdo.selectors.select import Worked, read_pool, work_out
 from gdo.selectors.summary import why_not
 
 
@@ -58,7 +58,9 @@ def explain(pool: Path | str, subset: str, qa_uid: str) -> Explanation:
         parameters = json.loads(stored[0][0])
         guards, guard_by = parameters.pop("guard"), parameters.pop("guard_by")
         digest = parameters.pop("guard_digest")
-        worked = work_out(connection, Preset.model_validate(parameters), guards, guard_by)
+        preset = Preset.model_validate(parameters)
+        read = read_pool(connection, preset)
+    worked = work_out(read, preset, guards, guard_by)
     if worked.guard.digest != digest:
         raise GdoError(
             f"the guard files have changed since {subset!r} was chosen; `gdo select` it again, then explain"

@@ -91,7 +91,8 @@ def select(
     guards = [str(Path(file).absolute()) for file in guard]
     target = Pool(pool)
     with target.read() as connection:
-        worked = work_out(connection, resolved, guards, guard_by)
+        read = read_pool(connection, resolved)
+    worked = work_out(read, resolved, guards, guard_by)
     subset = name or resolved.name
     parameters = resolved.model_dump(mode="json") | {"guard": guards, "guard_by": guard_by}
     parameters["guard_digest"] = worked.guard.digest
@@ -101,21 +102,36 @@ def select(
     return Selection(subset, resolved, worked.fingerprint, worked.report)
 
 
-_UNREADABLE = "SELECT reason, count(*) FROM bad_row WHERE NOT kept GROUP BY reason ORDER BY reason"
+@dataclass(frozen=True)
+class PoolRead:
+    """All that a selection reads of a pool; once it is read, the pool is let go."""
+
+    everything: Candidates
+    unreadable: Mask
+    """Samples whose media cannot be read."""
+    bad_rows: dict[str, int]
+    """Input rows that gave no sample, by reason."""
 
 
-def work_out(
-    connection: duckdb.DuckDBPyConnection, preset: Preset, guards: Sequence[str], guard_by: GuardBy
-) -> Worked:
-    """Work a selection out from an open pool, storing nothing."""
+_BAD_ROWS = "SELECT reason, count(*) FROM bad_row WHERE NOT kept GROUP BY reason ORDER BY reason"
+
+
+def read_pool(connection: duckdb.DuckDBPyConnection, preset: Preset) -> PoolRead:
+    """Read what a preset needs from an open pool."""
     everything = load_candidates(connection, preset)
-    unreadable_rows = dict(connection.execute(_UNREADABLE).fetchall())
+    bad_rows = dict(connection.execute(_BAD_ROWS).fetchall())
+    return PoolRead(everything, unreadable(connection, everything), bad_rows)
+
+
+def work_out(read: PoolRead, preset: Preset, guards: Sequence[str], guard_by: GuardBy) -> Worked:
+    """Work a selection out, storing nothing."""
+    everything = read.everything
     hit = broken = np.zeros(len(everything), dtype=np.bool_)
     guard = load_guard(guards, guard_by)
     if guards:
         hit = guard.excluded(everything)
     if preset.unreadable_media == "exclude":
-        broken = unreadable(connection, everything) & ~hit
+        broken = read.unreadable & ~hit
     candidates = everything.keep(~hit & ~broken)
     if not len(candidates):
         raise UsageError(
@@ -131,7 +147,7 @@ def work_out(
     filled = fill(candidates, ranking(scores.rho, by_hash), bounds, target, preset, uniform)
     report = summarise(candidates, target, budget, bounds, filled, uniform, preset)
     report |= {"uniform_count": asked, "excluded_by_guard": int(hit.sum())}
-    report |= {"excluded_unreadable_media": int(broken.sum()), "unreadable_rows": unreadable_rows}
+    report |= {"excluded_unreadable_media": int(broken.sum()), "unreadable_rows": read.bad_rows}
     return Worked(
         preset=preset,
         guard=guard,
