@@ -24,7 +24,7 @@ import pyarrow.parquet as pq
 from gdo.descriptors.base import Descriptor
 from gdo.errors import GdoError
 from gdo.pool.atomic import write_aside
-from gdo.pool.candidate import refresh_candidate
+from gdo.pool.candidate import quoted, refresh_candidate
 from gdo.pool.store import Pool, locked, record_run, scalar
 
 LIST_ROWS = 4096
@@ -222,7 +222,7 @@ class DescriptorParts(Parts):
         if descriptor.subject == "media":
             self.key, self.subjects = "media_id", _MEDIA
         else:
-            inputs = "".join(f", {_quoted(name)}" for name in descriptor.inputs)
+            inputs = "".join(f", {quoted(name)}" for name in descriptor.inputs)
             self.key = "qa_uid"
             self.subjects = f"SELECT qa_uid, uid_hash AS key_hash{inputs} FROM candidate"
 
@@ -249,14 +249,14 @@ class DescriptorParts(Parts):
         """A query of the keys in the descriptor's table, at this version and probe."""
         probe = self.descriptor.probe.replace("'", "''")
         return (
-            f"SELECT {self.key} FROM {_quoted(self.descriptor.name)} "
+            f"SELECT {self.key} FROM {quoted(self.descriptor.name)} "
             f"WHERE version = {self.descriptor.version} AND probe = '{probe}'"
         )
 
     def _take(self, connection: duckdb.DuckDBPyConnection, has_parts: bool) -> None:
-        described, table = self.descriptor, _quoted(self.descriptor.name)
+        described, table = self.descriptor, quoted(self.descriptor.name)
         key_type = "UBIGINT" if described.subject == "media" else "VARCHAR"
-        columns = {_quoted(name): column.type for name, column in described.columns.items()}
+        columns = {quoted(name): column.type for name, column in described.columns.items()}
         declared = ", ".join(f"{name} {kind}" for name, kind in columns.items())
         connection.execute(
             f"CREATE TABLE IF NOT EXISTS {table} "
@@ -281,7 +281,3 @@ class DescriptorParts(Parts):
         connection.execute("DELETE FROM descriptor WHERE name = ?", [described.name])
         connection.execute("INSERT INTO descriptor VALUES (?, ?, ?, ?, ?)", list(self._catalog_row()))
         refresh_candidate(connection)
-
-
-def _quoted(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'

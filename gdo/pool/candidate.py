@@ -39,7 +39,7 @@ def refresh_candidate(connection: duckdb.DuckDBPyConnection) -> None:
         alias = f"d{number}"
         key = f"{subject}_id" if subject == "media" else "qa_uid"
         joins.append(
-            f"LEFT JOIN {_quoted(name)} AS {alias} ON {alias}.{key} = {_KEYS[subject]} "
+            f"LEFT JOIN {quoted(name)} AS {alias} ON {alias}.{key} = {_KEYS[subject]} "
             f"AND {alias}.version = {int(version)} AND {alias}.probe = {_literal(probe)}"
         )
         described.append(f"{alias}.{key} IS NOT NULL")
@@ -47,7 +47,7 @@ def refresh_candidate(connection: duckdb.DuckDBPyConnection) -> None:
             if column in values:
                 values[column].append(f"{alias}.{column}")
             else:
-                extra.append(f"{alias}.{_quoted(column)}")
+                extra.append(f"{alias}.{quoted(column)}")
     shown = [
         f"CAST(coalesce({', '.join(sources)}) AS {VALUE_COLUMNS[name]}) AS {name}"
         for name, sources in values.items()
@@ -63,7 +63,8 @@ def _literal(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
 
 
-def _quoted(name: str) -> str:
+def quoted(name: str) -> str:
+    """A name of a table or column as SQL takes it."""
     return '"' + name.replace('"', '""') + '"'
 
 

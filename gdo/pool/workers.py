@@ -1,17 +1,16 @@
-"""Processes that parse blocks of a file; they never load the database, nor outlive who started them."""
+"""Who parses the blocks of a file: threads where its rows are regular, else processes that go row by row."""
 
-import os
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from itertools import chain
-from multiprocessing import get_context, parent_process
+from multiprocessing import get_context
 from pathlib import Path
-from threading import Thread
 from typing import Self
 
 from gdo.errors import GdoError
+from gdo.pool.child import end_with_parent
 from gdo.pool.readers import Block
 from gdo.pool.regular import RegularReader
 from gdo.pool.samples import BlockResult, Settings, parse_block, without_garbage_collection
@@ -86,7 +85,7 @@ class Workers:
         others = self.count - 1
         if self._executor is None:
             self._executor = ProcessPoolExecutor(
-                others, mp_context=get_context("spawn"), initializer=_end_with_parent
+                others, mp_context=get_context("spawn"), initializer=end_with_parent
             )
         waiting: deque[Future[BlockResult]] = deque()
         try:
@@ -111,15 +110,3 @@ def _done(result: BlockResult) -> Future[BlockResult]:
     future: Future[BlockResult] = Future()
     future.set_result(result)
     return future
-
-
-def _end_with_parent() -> None:
-    """Let this worker end when the process that started it does, be it killed."""
-    parent = parent_process()
-
-    def watch() -> None:
-        if parent:
-            parent.join()
-            os._exit(1)
-
-    Thread(target=watch, daemon=True).start()
