@@ -38,7 +38,7 @@ bench: $(VENV)/ready
 $(VENV)/ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --upgrade --constraint constraints.txt pip
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[$(FAISS),dev]"
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[$(FAISS),train,dev]"
 	touch $@
 
 clean:

@@ -1,0 +1,1 @@
+"""The probe: a vision-language model asked about every sample, once per media."""

@@ -1,0 +1,168 @@
+"""Stability: several answers sampled for every question at once, and how much they agree.
+
+Every answer grows as a twig of its own on the branch of its question, in the cache that the losses were
+computed with; nothing is prefilled again and no cache is copied.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import combinations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from gdo.descriptors.probe.contract import ProbeSettings
+from gdo.descriptors.probe.forest import Forest, States, last_prompt_states
+from gdo.descriptors.probe.packing import Place
+from gdo.pool.text import hash64
+
+
+def jaccard(answers: Sequence[Sequence[int]]) -> float:
+    """Mean pairwise Jaccard similarity of the answers' token sets, 0 to 1; two empty answers agree.
+
+    Source: self-consistency of arXiv 2603.12478, as told in spec/descriptors.md.
+    """
+    sets = [set(answer) for answer in answers]
+    scores = [len(a & b) / len(a | b) if a | b else 1.0 for a, b in combinations(sets, 2)]
+    return sum(scores) / len(scores)
+
+
+def draws(seed: int, name: str, count: int) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+    """Uniform numbers of one answer, the same in whatever batch it is sampled."""
+    return np.random.Generator(np.random.Philox(key=[seed, hash64(name)])).random(count)
+
+
+def pick(logits: Tensor, uniform: Tensor, temperature: float, top_p: float) -> Tensor:
+    """Sample one token per row by inverse distribution function.
+
+    Args:
+        logits: float32 [rows, vocabulary].
+        uniform: One number from 0 to 1 per row, float64 [rows].
+        temperature: Logits are divided by it.
+        top_p: The fewest tokens that reach this probability are sampled from.
+
+    Returns:
+        Token ids, int64 [rows].
+    """
+    share = torch.softmax(logits.double() / temperature, dim=-1)
+    falling = share.sort(descending=True).values
+    before = falling.cumsum(-1) - falling
+    least = falling.masked_fill(before >= top_p, 1.0).min(-1, keepdim=True).values
+    share = share.masked_fill(share < least, 0.0)
+    # In the order of the ids, which noise in the last digit does not change.
+    reached = share.cumsum(-1)
+    at = (reached <= uniform[:, None] * reached[:, -1:]).sum(-1)
+    return at.clamp(max=logits.shape[-1] - 1)
+
+
+@dataclass(slots=True)
+class _Twigs:
+    """The answers that grow in one batch; twig `i` is answer `i % answers` of place `i // answers`."""
+
+    row: Tensor
+    position: Tensor
+    base: Tensor
+    answers: list[list[int]]
+
+
+@torch.inference_mode()
+def sample_answers(
+    forest: Forest, states: States, names: Sequence[str], settings: ProbeSettings, ends: Sequence[int]
+) -> list[list[list[int]]]:
+    """Sample answers on every branch of a batch.
+
+    Args:
+        forest: The model.
+        states: A batch with its cache, which grows.
+        names: Name of every branch's sample, in the order of `states.packed.places`; seeds its draws.
+        settings: How to sample.
+        ends: Token ids that end an answer; they are not part of it.
+
+    Returns:
+        Per branch the answers' token ids.
+    """
+    places, count = states.packed.places, settings.answers
+    uniform = torch.tensor(
+        np.array(
+            [draws(settings.seed, f"{n}/{i}", settings.max_new_tokens) for n in names for i in range(count)]
+        ),
+        device=forest.device,
+    )
+    twigs = _plant(forest, states, places, count)
+    alive = torch.arange(len(twigs.answers), device=forest.device)
+    hidden = last_prompt_states(states, places).repeat_interleave(count, 0)
+    owners = torch.empty((states.packed.ids.shape[0], 0), dtype=torch.int64, device=forest.device)
+    for step in range(settings.max_new_tokens):
+        tokens = _next_tokens(forest, hidden, uniform[alive, step], settings)
+        going = [token not in ends for token in tokens.tolist()]
+        for twig, token in zip(alive[going].tolist(), tokens[going].tolist(), strict=True):
+            twigs.answers[twig].append(token)
+        alive, tokens = alive[going], tokens[going]
+        if not len(alive) or step == settings.max_new_tokens - 1:
+            break
+        hidden, owners = _grow(forest, states, twigs, alive, tokens, owners, step)
+    return [twigs.answers[i : i + count] for i in range(0, len(twigs.answers), count)]
+
+
+def _plant(forest: Forest, states: States, places: Sequence[Place], count: int) -> _Twigs:
+    """Twigs at the end of every prompt: they see what its last token saw."""
+    device = forest.device
+    rows = torch.tensor([place.row for place in places], device=device)
+    ends = torch.tensor([place.column + place.branch.answer - 1 for place in places], device=device)
+    positions = torch.tensor([place.position + place.branch.answer for place in places], device=device)
+    return _Twigs(
+        rows.repeat_interleave(count),
+        positions.repeat_interleave(count),
+        states.mask[rows, 0, ends].repeat_interleave(count, 0),
+        [[] for _ in range(len(places) * count)],
+    )
+
+
+def _next_tokens(forest: Forest, hidden: Tensor, uniform: Tensor, settings: ProbeSettings) -> Tensor:
+    parts, at = [], 0
+    for logits in forest.logits(hidden):
+        drawn = uniform[at : at + len(logits)]
+        parts.append(pick(logits, drawn, settings.temperature, settings.top_p))
+        at += len(logits)
+    return torch.cat(parts)
+
+
+def _grow(
+    forest: Forest,
+    states: States,
+    twigs: _Twigs,
+    alive: Tensor,
+    tokens: Tensor,
+    owners: Tensor,
+    step: int,
+) -> tuple[Tensor, Tensor]:
+    """One token more on every living twig: hidden states [alive, width], and whose every new column is."""
+    rows, length = states.packed.ids.shape
+    row = twigs.row[alive]
+    slot = _slots(row, rows)
+    width = int(slot.max()) + 1
+    ids = torch.full((rows, width), forest.pad, device=forest.device)
+    positions = torch.zeros((1, rows, width), dtype=torch.int64, device=forest.device)
+    fresh = torch.full((rows, width), -1, device=forest.device)
+    ids[row, slot], positions[0, row, slot], fresh[row, slot] = tokens, twigs.position[alive] + step, alive
+    owners = torch.cat([owners, fresh], dim=1)
+    mask = torch.zeros((rows, width, length + owners.shape[1]), dtype=torch.bool, device=forest.device)
+    mask[:, :, 0] = True  # what stands at an empty place has to see something
+    mask[row, slot, :length] = twigs.base[alive]
+    mask[row, slot, length:] = owners[row] == alive[:, None]
+    output = forest.model.base_model(
+        input_ids=ids,
+        attention_mask=mask[:, None],
+        position_ids=forest.rope(positions),
+        past_key_values=states.cache,
+        use_cache=True,
+    )
+    return output.last_hidden_state[row, slot], owners
+
+
+def _slots(row: Tensor, rows: int) -> Tensor:
+    """Each twig's number among those of its row; `row` ascends."""
+    counts = torch.bincount(row, minlength=rows)
+    firsts = counts.cumsum(0) - counts
+    return torch.arange(len(row), device=row.device) - firsts[row]
