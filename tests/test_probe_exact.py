@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tiny_models import save_tiny_qwen
+from qwen_models import save_qwen
 
 from gdo.descriptors.probe import scorer
 from gdo.descriptors.probe.contract import Asked, Group, ProbeSettings
@@ -19,32 +19,13 @@ from gdo.errors import GdoError
 from gdo.pool.frames import FrameBudget, Frames, MediaInfo
 from gdo.pool.media import read_frames
 
-WORDS = [
-    "what",
-    "which",
-    "colour",
-    "is",
-    "the",
-    "ball",
-    "before",
-    "after",
-    "it",
-    "stops",
-    "red",
-    "left",
-    "right",
-    "how",
-    "many",
-    "shapes",
-    "émigré",
-    "数",
-    "?",
-]
+TEXT = "what which colour is the ball before after it stops red left right how many shapes émigré 数 ?"
+WORDS = TEXT.split(" ")
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return save_tiny_qwen(tmp_path_factory.mktemp("tiny") / "model")
+    return save_qwen(tmp_path_factory.mktemp("tiny") / "model")
 
 
 def probe_of(folder: Path, **settings: object) -> ModelProbe:
@@ -189,8 +170,8 @@ def test_answers_are_sampled_from_the_model(folder: Path) -> None:
     seen: dict[str, list[list[int]]] = {}
     original = scorer.sample_answers
 
-    def spy(forest, states, names, settings, ends):  # type: ignore[no-untyped-def]
-        made = original(forest, states, names, settings, ends)
+    def spy(forest, states, places, names, settings, ends):  # type: ignore[no-untyped-def]
+        made = original(forest, states, places, names, settings, ends)
         seen.update(zip(names, made, strict=True))
         return made
 
@@ -324,7 +305,7 @@ def test_a_model_without_shared_media_is_scored_one_by_one(folder: Path) -> None
 
 
 def test_labels_tell_probes_apart(folder: Path, tmp_path: Path) -> None:
-    other = save_tiny_qwen(tmp_path / "model", seed=1)
+    other = save_qwen(tmp_path / "model", seed=1)
     cards = [
         read_card(str(folder), device="cpu"),
         read_card(str(folder), device="cpu", settings=ProbeSettings(answers=4)),
@@ -336,10 +317,10 @@ def test_labels_tell_probes_apart(folder: Path, tmp_path: Path) -> None:
 
 
 def test_models_that_cannot_score_are_refused(folder: Path, tmp_path: Path) -> None:
-    mute = save_tiny_qwen(tmp_path / "mute", chat_template=None)
+    mute = save_qwen(tmp_path / "mute", chat_template=None)
     with pytest.raises(GdoError, match="no chat template"):
         load_probe(read_card(str(mute), device="cpu"), device="cpu")
-    tight = save_tiny_qwen(tmp_path / "tight", context=256)
+    tight = save_qwen(tmp_path / "tight", context=256)
     with pytest.raises(GdoError, match=r"context is 256; lower --frames or --max-pixels"):
         load_probe(read_card(str(tight), device="cpu"), device="cpu")
     (tmp_path / "empty").mkdir()

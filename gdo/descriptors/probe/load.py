@@ -28,6 +28,7 @@ WHOLE_BYTES = 2**28
 """Model folders up to this size are hashed whole, larger ones by the ends of their files."""
 BUDGETS = {"cpu": (1024, 8192), "cuda": (4096, 65536)}
 """Positions of a row and of a batch."""
+CONTRACT_PIXELS = 50_176
 TOLERANCE = {torch.float32: 1e-3, torch.bfloat16: 5e-2}
 """Largest relative difference to one sample at a time that the trees may show."""
 
@@ -106,23 +107,30 @@ def load_probe(card: ProbeCard, *, device: str) -> ModelProbe:
             the frames in its context.
     """
     processor = _load_processor(card)
-    attention = _attention(device)
-    model = _load_model(card, device, attention)
-    context = _context(model)
+    return make_probe(card, processor, _load_model(card, device))
+
+
+def make_probe(card: ProbeCard, processor: Any, model: Any) -> ModelProbe:
+    """The probe of a model in memory, in evaluation mode, and its processor.
+
+    Raises:
+        GdoError: It cannot score.
+    """
+    _check_processor(card, processor)
+    _limit_pixels(processor, card.settings)
+    device, context = next(model.parameters()).device, _context(model)
     chat = Chat(processor, model, card.settings, context)
-    row, budget = BUDGETS[torch.device(device).type]
-    forest = Forest(model, torch.device(device), _pad(processor), min(row, context), budget)
+    row, budget = BUDGETS[device.type]
+    forest = Forest(model, device, _pad(processor), min(row, context), budget)
     _check_template(card, chat)
     tokens = _picture_tokens(processor)
     probe = ModelProbe(card, chat, forest, _ends(model, processor), tokens)
-    side = int((card.settings.budget.max_pixels or 50_176) ** 0.5)
+    side = int((card.settings.budget.max_pixels or CONTRACT_PIXELS) ** 0.5)
     refuse_context((card.settings.budget.frames or 1) * tokens(side, side), context)
     reason = _why_not_shared(probe)
     probe.shares = reason is None
     details = {
-        "attention": attention
-        if isinstance(attention, str)
-        else "flash_attention_2 for pictures, sdpa for text",
+        "attention": _told_attention(model),
         "context": context,
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
         "shares_media": reason or "yes",
@@ -130,6 +138,12 @@ def load_probe(card: ProbeCard, *, device: str) -> ModelProbe:
     }
     probe.card = replace(card, details=details)
     return probe
+
+
+def _told_attention(model: Any) -> str:
+    vision = getattr(model.config, "vision_config", None)
+    text = model.config.get_text_config()._attn_implementation
+    return f"{getattr(vision, '_attn_implementation', text)} for pictures, {text} for text"
 
 
 def _versions() -> dict[str, str]:
@@ -142,15 +156,16 @@ def _load_processor(card: ProbeCard) -> Any:
     from transformers import AutoProcessor
 
     try:
-        processor = AutoProcessor.from_pretrained(card.source)
+        return AutoProcessor.from_pretrained(card.source)
     except (OSError, ValueError, KeyError) as error:
         raise GdoError(f"{card.source} has no processor: {str(error).splitlines()[0]}") from error
+
+
+def _check_processor(card: ProbeCard, processor: Any) -> None:
     if getattr(processor, "image_processor", None) is None:
         raise GdoError(f"{card.model} takes no images; name a vision-language model")
     if not getattr(processor, "chat_template", None):
         raise GdoError(f"{card.model} has no chat template; name a chat (instruct) model")
-    _limit_pixels(processor, card.settings)
-    return processor
 
 
 def _limit_pixels(processor: Any, settings: ProbeSettings) -> None:
@@ -178,12 +193,12 @@ def _attention(device: str) -> Any:
     return "sdpa"
 
 
-def _load_model(card: ProbeCard, device: str, attention: Any) -> Any:
+def _load_model(card: ProbeCard, device: str) -> Any:
     from transformers import AutoModelForImageTextToText
 
     try:
         model = AutoModelForImageTextToText.from_pretrained(
-            card.source, dtype=getattr(torch, card.dtype), attn_implementation=attention
+            card.source, dtype=getattr(torch, card.dtype), attn_implementation=_attention(device)
         )
         return model.to(device).eval()
     except (OSError, ValueError, KeyError, ImportError) as error:

@@ -118,19 +118,17 @@ class Place:
 
     Attributes:
         branch: The branch.
-        tree: Number of its tree in the batch.
-        number: Number of the branch in its tree, from 1.
         row: Number of its row.
         column: Column of its first token.
         position: Position of its first token for rotary embedding.
+        shown: Its tree has media.
     """
 
     branch: Branch
-    tree: int
-    number: int
     row: int
     column: int
     position: int
+    shown: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,7 +182,7 @@ def pack(rows: Sequence[Row], pad: int) -> Packed:
                 ids[r, at:end] = torch.tensor(branch.ids, dtype=torch.int64)
                 positions[:, r, at:end] = torch.arange(tree.start, tree.start + len(branch.ids))
                 branches[r, at:end] = number
-                places.append(Place(branch, count, number, r, at, tree.start))
+                places.append(Place(branch, r, at, tree.start, bool(tree.media)))
                 at = end
             count += 1
     media = [tree.media for row in rows for tree in row if tree.media]

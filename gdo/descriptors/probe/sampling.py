@@ -68,21 +68,27 @@ class _Twigs:
 
 @torch.inference_mode()
 def sample_answers(
-    forest: Forest, states: States, names: Sequence[str], settings: ProbeSettings, ends: Sequence[int]
+    forest: Forest,
+    states: States,
+    places: Sequence[Place],
+    names: Sequence[str],
+    settings: ProbeSettings,
+    ends: Sequence[int],
 ) -> list[list[list[int]]]:
-    """Sample answers on every branch of a batch.
+    """Sample answers on branches of a batch.
 
     Args:
         forest: The model.
         states: A batch with its cache, which grows.
-        names: Name of every branch's sample, in the order of `states.packed.places`; seeds its draws.
+        places: The branches, in the order of `states.packed.places`.
+        names: Name of every branch's sample; seeds its draws.
         settings: How to sample.
         ends: Token ids that end an answer; they are not part of it.
 
     Returns:
-        Per branch the answers' token ids.
+        The answers' token ids, for each of `places`.
     """
-    places, count = states.packed.places, settings.answers
+    count = settings.answers
     uniform = torch.tensor(
         np.array(
             [draws(settings.seed, f"{n}/{i}", settings.max_new_tokens) for n in names for i in range(count)]

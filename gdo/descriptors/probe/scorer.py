@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from gdo.descriptors.probe.chat import Chat, show_media
 from gdo.descriptors.probe.contract import Asked, Group, ProbeCard, Scored
 from gdo.descriptors.probe.forest import Forest, States, last_prompt_states
-from gdo.descriptors.probe.packing import Branch, Tree, text_tree
+from gdo.descriptors.probe.packing import Branch, Place, Tree, text_tree
 from gdo.descriptors.probe.plain import plain_answers, plain_loss
 from gdo.descriptors.probe.questions import STATIC, TEMPORAL, ask_temporal
 from gdo.descriptors.probe.sampling import jaccard, sample_answers
@@ -62,7 +62,7 @@ class ModelProbe:
         ends: Token ids that end an answer.
         shares: Samples of one medium share its tokens; otherwise each is scored by itself.
         picture_tokens: Tokens of one picture of [height, width].
-        ahead: Groups whose media are made into tensors while the model computes.
+        ahead: Groups that are made into tensors together, while the model computes those before.
     """
 
     card: ProbeCard
@@ -71,7 +71,7 @@ class ModelProbe:
     ends: list[int]
     picture_tokens: Callable[[int, int], int]
     shares: bool = True
-    ahead: int = 16
+    ahead: int = 32
 
     def cost(self, group: Group) -> int:
         """Token positions that the group takes up, media included, about."""
@@ -133,35 +133,28 @@ class ModelProbe:
     def _score_trees(
         self, tasks: list[tuple[Group, list[int]]], sheet: _Sheet, losses: bool, stability: bool
     ) -> None:
-        blind = list[Tree]() if losses else None
-
-        def use(states: States, name: str) -> None:
+        def use(states: States) -> None:
+            places = states.packed.places
             if losses:
                 values = self.forest.answer_losses(states)
-                for place, value in zip(states.packed.places, values, strict=True):
-                    sheet.put(place.branch.sample, name, value)
-
-        def use_media(states: States) -> None:
-            use(states, "loss_video")
+                for place, value in zip(places, values, strict=True):
+                    sheet.put(place.branch.sample, "loss_video" if place.shown else "loss_blind", value)
             if stability:
-                self._put_stability(states, sheet)
+                self._put_stability(states, [place for place in places if place.shown], sheet)
 
-        for trees in self._ahead(tasks, sheet, losses, blind):
-            self.forest.run(trees, use_media, sheet.fail_tree, keep_cache=stability)
-        if blind:
-            self.forest.run(blind, lambda states: use(states, "loss_blind"), sheet.fail_tree)
+        for trees in self._ahead(tasks, sheet, losses):
+            self.forest.run(trees, use, sheet.fail_tree, keep_cache=stability)
 
     def _ahead(
-        self, tasks: list[tuple[Group, list[int]]], sheet: _Sheet, losses: bool, blind: list[Tree] | None
+        self, tasks: list[tuple[Group, list[int]]], sheet: _Sheet, losses: bool
     ) -> Iterator[list[Tree]]:
-        """Trees of media by the lot, the next lot made in a thread while this one is computed."""
+        """Trees of media and blind ones by the lot, the next lot made in a thread while one is computed."""
 
         def make(lot: list[tuple[Group, list[int]]]) -> list[Tree]:
             trees = list[Tree]()
             for group, samples in lot:
                 trees += self._media_trees(group, samples, sheet, losses)
-                if blind is not None:
-                    blind.extend(self._blind_trees(group, samples, sheet))
+                trees += self._blind_trees(group, samples, sheet) if losses else ()
             return trees
 
         lots = [tasks[i : i + self.ahead] for i in range(0, len(tasks), self.ahead)]
@@ -215,10 +208,12 @@ class ModelProbe:
             except GdoError as error:
                 sheet.fail(sample, str(error))
 
-    def _put_stability(self, states: States, sheet: _Sheet) -> None:
-        samples = [place.branch.sample for place in states.packed.places]
+    def _put_stability(self, states: States, places: list[Place], sheet: _Sheet) -> None:
+        if not places:
+            return
+        samples = [place.branch.sample for place in places]
         names = [sheet.asked[sample].qa_uid for sample in samples]
-        answers = sample_answers(self.forest, states, names, self.card.settings, self.ends)
+        answers = sample_answers(self.forest, states, places, names, self.card.settings, self.ends)
         for sample, of_sample in zip(samples, answers, strict=True):
             sheet.put(sample, "self_consistency", jaccard(of_sample))
 
