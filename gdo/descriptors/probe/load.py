@@ -184,25 +184,29 @@ def _limit_pixels(processor: Any, settings: ProbeSettings) -> None:
         part.size = type(part.size)(**size)
 
 
-def _attention(device: str) -> Any:
-    """Attention of the model: pictures take flash attention where it is installed, token trees need sdpa."""
+def _attentions(device: str) -> list[Any]:
+    """Kinds of attention to try, the best first; token trees need sdpa, pictures do not."""
     from transformers.utils import is_flash_attn_2_available
 
-    if device.startswith("cuda") and is_flash_attn_2_available():
-        return {"vision_config": "flash_attention_2", "text_config": "sdpa", "": "sdpa"}
-    return "sdpa"
+    flash = {"vision_config": "flash_attention_2", "text_config": "sdpa", "": "sdpa"}
+    installed = device.startswith("cuda") and is_flash_attn_2_available()
+    return [*([flash] if installed else []), "sdpa", "eager"]
 
 
 def _load_model(card: ProbeCard, device: str) -> Any:
     from transformers import AutoModelForImageTextToText
 
-    try:
-        model = AutoModelForImageTextToText.from_pretrained(
-            card.source, dtype=getattr(torch, card.dtype), attn_implementation=_attention(device)
-        )
-        return model.to(device).eval()
-    except (OSError, ValueError, KeyError, ImportError) as error:
-        raise GdoError(f"{card.source} cannot be loaded: {str(error).splitlines()[0]}") from error
+    *others, last = _attentions(device)
+    for attention in (*others, last):
+        try:
+            model = AutoModelForImageTextToText.from_pretrained(
+                card.source, dtype=getattr(torch, card.dtype), attn_implementation=attention
+            )
+            return model.to(device).eval()
+        except (OSError, ValueError, KeyError, ImportError) as error:
+            if attention is last:
+                raise GdoError(f"{card.source} cannot be loaded: {str(error).splitlines()[0]}") from error
+    raise AssertionError("unreachable")
 
 
 def _context(model: Any) -> int:
