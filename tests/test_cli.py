@@ -33,6 +33,13 @@ def test_help_loads_nothing_heavy() -> None:
     assert not HEAVY & set(json.loads(loaded.replace("'", '"')))
 
 
+def test_the_engine_loads_no_torch_before_a_model_is_asked() -> None:
+    code = (
+        "import sys; import gdo.descriptors.engine, gdo.descriptors.estimate; print('torch' in sys.modules)"
+    )
+    assert subprocess.check_output([sys.executable, "-c", code], text=True) == "False\n"
+
+
 def commands() -> dict[str, click.Command]:
     group = typer.main.get_command(app)
     return dict(group.commands)  # type: ignore[attr-defined]
@@ -59,6 +66,10 @@ def test_version() -> None:
         (["ingest", "pool.duckdb", "missing.jsonl"], "there is no file"),
         (["sql", "missing.duckdb", "SELECT 1"], "there is no pool"),
         (["describe", "missing.duckdb"], "there is no pool"),
+        (["describe", "missing.duckdb", "--estimate"], "there is no pool"),
+        (["describe", "missing.duckdb", "--device", "tpu"], "there is no pool"),
+        (["describe", "missing.duckdb", "--proxy-minutes", "0"], "proxy_minutes must be more than 0"),
+        (["describe", "missing.duckdb", "--frames", "0"], "frames must be a whole number"),
         (["export", "missing.duckdb", "temp", "-o", "out"], "there is no pool"),
         (["nonsense"], "No such command"),
         (["select"], "Missing argument"),
@@ -81,6 +92,24 @@ def test_a_file_without_samples_fails_with_exit_code_1(tmp_path: Path) -> None:
     assert result.returncode == 1
     assert "gives no sample" in result.stderr
     assert "not JSON" in result.stderr
+
+
+def test_the_price_of_describing_is_told_and_nothing_is_done(tmp_path: Path) -> None:
+    rows = [{"id": "a", "images": ["a.png"], "messages": [
+        {"role": "user", "content": "<image>What?"}, {"role": "assistant", "content": "It."}]}]  # fmt: skip
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    pool = tmp_path / "pool.duckdb"
+    done("ingest", pool, tmp_path / "rows.jsonl")
+    before = pool.read_bytes()
+    prices = json.loads(done("describe", pool, "motion", "temporal", "--estimate", "--json"))
+    assert [(one["name"], one["missing"]) for one in prices["descriptors"]] == [
+        ("motion", 1),
+        ("temporal", 1),
+    ]
+    assert pool.read_bytes() == before
+    result = gdo("describe", pool, "dependency", "--device", "tpu")
+    assert (result.returncode, result.stdout) == (2, "")
+    assert "device 'tpu' is none of auto, cpu, cuda, cuda:N" in result.stderr
 
 
 ODD_ANSWER = "Something odd."

@@ -14,7 +14,7 @@ import polars as pl
 import pytest
 
 from gdo.demo.clip_facts import clip_facts
-from gdo.demo.looks import COLOURS
+from gdo.demo.looks import COLOURS, TONES
 from gdo.demo.make import ExamplePool, make_example_pool
 from gdo.demo.media import Medium, Variant, draw_clip, make_variant, true_motion, write_medium
 from gdo.demo.plan import IMAGE_SOURCES, VIDEO_SOURCES, make_plan
@@ -279,6 +279,23 @@ def test_scenes_keep_inside_the_picture(programme: str) -> None:
                 assert actor.radius <= y <= scene.height - actor.radius
             assert all(a[0] < b[0] for a, b in pairwise(actor.path))
         assert (true_motion(scene, Variant()).flow > 0) == (true_motion(scene, Variant()).speed > 0)
+
+
+def test_optical_flow_can_follow_what_moves() -> None:
+    rng = Random(13)
+    for programme in PROGRAMMES:
+        for _ in range(20):
+            scene = make_scene(rng, programme)
+            for actor in scene.actors:
+                grey = [
+                    cv2.cvtColor(np.uint8([[rgb]]), cv2.COLOR_RGB2GRAY)[0, 0]
+                    for rgb in (COLOURS[actor.colour], TONES[scene.tone])
+                ]
+                assert abs(int(grey[0]) - int(grey[1])) >= 22
+                places = [actor.at(frame / 7) for frame in range(8)]
+                for before, after in pairwise(places):
+                    if before and after:
+                        assert np.hypot(after[0] - before[0], after[1] - before[1]) < 0.13 * scene.width
 
 
 def test_variants_change_the_file_and_the_truth_as_they_say(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Every descriptor keeps the contract, and each gives the values it promises."""
 
 import json
+import math
 import pickle
 from pathlib import Path
 
@@ -8,17 +9,20 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from gdo.descriptors.base import Descriptor, MediaDescriptor, SampleDescriptor
-from gdo.descriptors.catalog import DESCRIPTORS, find_descriptors
+from gdo.descriptors.base import Descriptor, MediaDescriptor, ProbedDescriptor, SampleDescriptor
+from gdo.descriptors.catalog import DESCRIPTORS, PROBED, TEXT_RULES, find_descriptors
 from gdo.descriptors.motion import Motion, motion_of, to_grey
-from gdo.descriptors.temporal import Temporal
+from gdo.descriptors.probe.contract import Scored
+from gdo.descriptors.temporal import TemporalText, TemporalWords
 from gdo.errors import UsageError
 from gdo.pool.candidate import VALUE_COLUMNS
 from gdo.pool.frames import Frames, MediaInfo, uniform_indices
 from gdo.pool.media import read_frames
 from gdo.pool.store import Pool
 
-EVERY = pytest.mark.parametrize("descriptor", DESCRIPTORS.values(), ids=DESCRIPTORS)
+KNOWN = DESCRIPTORS | {f"temporal by {name}": rule for name, rule in TEXT_RULES.items()}
+EVERY = pytest.mark.parametrize("descriptor", KNOWN.values(), ids=KNOWN)
+EVERY_PROBED = pytest.mark.parametrize("kind", PROBED.values(), ids=PROBED)
 TYPES = {"DOUBLE": float, "FLOAT": float, "BIGINT": int, "INTEGER": int, "BOOLEAN": bool, "VARCHAR": str}
 
 
@@ -31,6 +35,10 @@ def clip(seed: int, frames: int) -> Frames:
 def batch_of(descriptor: MediaDescriptor | SampleDescriptor, size: int):
     if descriptor.subject == "media":
         return [clip(seed, frames) for seed, frames in zip(range(size), (3, 1, 2, 8, 0), strict=False)]
+    if "question" in descriptor.inputs:
+        questions = ["What is it?", "What happens after that?", "", "Choose:\nA. one\nB. two", "数"]
+        table = {"question": questions[:size], "bucket": (["short_video", "image_qa"] * size)[:size]}
+        return pa.table({name: pa.array(column, pa.string()) for name, column in table.items()})
     categories = (["Temporal", "Static", "Mixed"] * size)[:size]
     return pa.table({name: pa.array(categories, pa.string()) for name in descriptor.inputs})
 
@@ -60,7 +68,7 @@ def test_a_row_does_not_depend_on_its_neighbours(descriptor: Descriptor) -> None
 
 @EVERY
 def test_a_descriptor_says_what_it_is(descriptor: Descriptor, tmp_path: Path) -> None:
-    assert DESCRIPTORS[descriptor.name] is descriptor
+    assert descriptor in (DESCRIPTORS[descriptor.name], TEXT_RULES.get(descriptor.probe))
     assert descriptor.version >= 1
     assert all(column.doc for column in descriptor.columns.values())
     for name, column in descriptor.columns.items():
@@ -71,8 +79,70 @@ def test_a_descriptor_says_what_it_is(descriptor: Descriptor, tmp_path: Path) ->
     assert descriptor.name not in tables
 
 
+@EVERY_PROBED
+def test_a_probed_descriptor_says_what_it_is(kind: type[ProbedDescriptor]) -> None:
+    descriptor = kind("model@1")
+    assert PROBED[descriptor.name] is kind
+    assert (descriptor.probe, descriptor.subject) == ("model@1", "sample")
+    assert descriptor.version >= 1
+    for name, column in descriptor.columns.items():
+        assert column.doc
+        assert VALUE_COLUMNS[name] == column.type
+    assert pickle.loads(pickle.dumps(descriptor)).probe == "model@1"
+
+
+@EVERY_PROBED
+@pytest.mark.parametrize("value", [0.0, 0.5, None, math.nan, math.inf, -math.inf])
+def test_a_probed_row_has_its_columns_and_a_reason_for_what_is_missing(
+    kind: type[ProbedDescriptor], value: float | None
+) -> None:
+    descriptor = kind()
+    said = value if descriptor.asks == "time" else Scored(value, value, value)
+    row = dict(descriptor.row(said))
+    error = row.pop("error")
+    assert set(row) == set(descriptor.columns)
+    good = value is not None and math.isfinite(value)
+    assert all((one is not None) == good for one in row.values())
+    assert (error is None) == good
+
+
+def test_what_a_probe_gives_as_the_reason_is_kept() -> None:
+    blind = Scored(loss_blind=2.0, error="no such file")
+    assert PROBED["dependency"]().row(blind) == {
+        "loss_blind": 2.0,
+        "loss_video": None,
+        "vds": None,
+        "ppl": None,
+        "error": "no such file",
+    }
+    assert PROBED["stability"]().row(blind) == {"self_consistency": None, "error": "no such file"}
+    whole = Scored(loss_blind=2.0, loss_video=1.5, error="of no concern")
+    assert PROBED["dependency"]().row(whole)["error"] is None
+
+
+@pytest.mark.parametrize(
+    ("loss", "ppl"), [(0.0, 1.0), (1.0, math.e), (40.0, math.exp(30)), (-40.0, math.exp(-30))]
+)
+def test_perplexity_is_of_the_clipped_loss(loss: float, ppl: float) -> None:
+    row = PROBED["dependency"]().row(Scored(loss_blind=3.0, loss_video=loss))
+    assert (row["ppl"], row["vds"]) == (ppl, 3.0 - loss)
+
+
+def test_who_tells_temporal_need_follows_the_probe() -> None:
+    def probe(name: str | None) -> object:
+        (found,) = find_descriptors(["temporal"], name)
+        return PROBED["temporal"] if isinstance(found, ProbedDescriptor) else found.probe
+
+    assert [probe(name) for name in (None, "text", "words")] == ["text", "text", "words"]
+    assert probe("self") is probe("some/model") is PROBED["temporal"]
+    kinds = [type(each) for each in find_descriptors(["motion", "stability"], "words")]
+    assert kinds == [Motion, PROBED["stability"]]
+
+
 def test_an_unknown_name_lists_the_known_ones() -> None:
-    with pytest.raises(UsageError, match="unknown descriptor 'moton'; known are motion, temporal"):
+    with pytest.raises(
+        UsageError, match="unknown descriptor 'moton'; known are dependency, motion, stability, temporal"
+    ):
         find_descriptors(["motion", "moton"])
 
 
@@ -141,4 +211,12 @@ def test_motion_takes_eight_frames_by_the_released_rule() -> None:
 
 def test_tnc_is_one_for_temporal_questions_only() -> None:
     table = pa.table({"temporal_category": ["Temporal", "Mixed", "Static"]})
-    assert Temporal().compute(table) == {"tnc": [1.0, 0.0, 0.0]}
+    assert TemporalWords().compute(table) == {"tnc": [1.0, 0.0, 0.0]}
+
+
+def test_tnc_by_text_is_a_probability_and_nothing_for_stills() -> None:
+    questions = ["What does he do after he sits down?", "What colour is it?"]
+    table = pa.table({"question": questions * 2, "bucket": ["short_video"] * 2 + ["image_qa"] * 2})
+    after, colour, *stills = TemporalText().compute(table)["tnc"]
+    assert 0 < colour < 0.5 < after < 1
+    assert stills == [0.0, 0.0]

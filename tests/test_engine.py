@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from gdo.descriptors import catalog, engine, parts
+from gdo.descriptors import catalog, engine, run, stored
 from gdo.descriptors.base import Column, Values
 from gdo.descriptors.engine import DescriptorReport, describe, probe_media_headers
 from gdo.errors import GdoError, UsageError
@@ -332,7 +332,7 @@ def test_a_reader_of_the_pool_does_not_stop_the_computing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pool = make_pool(tmp_path, range(40, 50))
-    monkeypatch.setattr(engine, "COMMIT_EVERY", 0.0)
+    monkeypatch.setattr(run, "COMMIT_EVERY", 0.0)
     waiting: list[int] = []
     with hold(pool) as reader:
 
@@ -364,7 +364,7 @@ def test_parts_are_committed_in_between_and_the_run_is_told_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pool = make_pool(tmp_path, range(40, 45))
-    monkeypatch.setattr(engine, "COMMIT_EVERY", 0.0)
+    monkeypatch.setattr(run, "COMMIT_EVERY", 0.0)
     waiting: list[int] = []
     describe(pool, ["brightness"], workers=0, progress=lambda _: waiting.append(len(part_files(pool))))
     assert waiting == [1] * 5
@@ -387,7 +387,7 @@ def test_a_database_that_stays_held_is_told_and_nothing_is_lost(
 def test_two_runs_of_one_descriptor_do_not_mix(tmp_path: Path) -> None:
     pool = make_pool(tmp_path, [100])
     with (
-        parts.DescriptorParts(Pool(pool), Brightness()).locked(),
+        stored.DescriptorParts(Pool(pool), Brightness()).locked(),
         pytest.raises(GdoError, match="another process computes brightness"),
     ):
         describe(pool, ["brightness"], workers=0)
@@ -423,7 +423,9 @@ def test_progress_counts_up_to_the_total(tmp_path: Path) -> None:
 
 def test_wrong_use_is_told(tmp_path: Path) -> None:
     pool = make_pool(tmp_path, [100])
-    with pytest.raises(UsageError, match="known are brightness, fussy, motion, temporal"):
+    with pytest.raises(
+        UsageError, match="known are brightness, dependency, fussy, motion, stability, temporal"
+    ):
         describe(pool, ["light"])
     with pytest.raises(UsageError, match="there is no pool at"):
         describe(tmp_path / "none.duckdb", ["motion"])
@@ -458,7 +460,7 @@ def test_the_work_list_takes_the_same_few_whatever_the_order_of_ingestion(tmp_pa
     for name, levels in (("up", range(40, 60)), ("down", range(59, 39, -1))):
         (tmp_path / name).mkdir()
         pool = make_pool(tmp_path / name, levels)
-        work = parts.DescriptorParts(Pool(pool), Fussy())
+        work = stored.DescriptorParts(Pool(pool), Fussy())
         with work.locked():
             plan = work.plan(7, retry_errors=False)
         assert (plan.already, plan.todo, pq.read_metadata(plan.path).num_rows) == (0, 7, 7)
@@ -469,8 +471,8 @@ def test_the_work_list_takes_the_same_few_whatever_the_order_of_ingestion(tmp_pa
 
 REAL = """
 import sys
-from gdo.descriptors import engine
-engine.COMMIT_EVERY = 1.0
+from gdo.descriptors import engine, run
+run.COMMIT_EVERY = 1.0
 engine.describe(sys.argv[1], ["motion", "temporal"], workers=2)
 """
 

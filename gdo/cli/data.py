@@ -1,12 +1,32 @@
 """Commands that fill a pool and ask it: ingest, import-descriptors, describe, sql."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 PoolPath = Annotated[Path, typer.Argument(help="The pool's DuckDB file.", metavar="POOL")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the figures as JSON.")]
+
+Probe = Annotated[
+    str | None,
+    typer.Option(
+        help="Model that is asked: self (trained on the pool, the default where one is needed), a folder, or "
+        "a name at the hub; for temporal also text (its default) or words."
+    ),
+]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N, or several by commas: one process each.")]
+Context = Annotated[bool, typer.Option("--context", help="Show the model earlier turns of a sample's row.")]
+MostFrames = Annotated[
+    int | None,
+    typer.Option("--frames", help="Most frames that the model is shown; default 32 or the proxy's."),
+]
+MostPixels = Annotated[
+    int | None, typer.Option("--max-pixels", help="Most pixels of a frame; default 50176 or the proxy's.")
+]
+ProxyMinutes = Annotated[
+    float | None, typer.Option(help="Time to train the self-proxy for, where there is none.")
+]
 
 
 def register(app: typer.Typer) -> None:
@@ -101,9 +121,21 @@ def import_descriptors(
 def describe(
     pool: PoolPath,
     names: Annotated[
-        list[str] | None, typer.Argument(help="Descriptors; default all there are.", metavar="[NAME]...")
+        list[str] | None,
+        typer.Argument(
+            help="motion, temporal, dependency, stability; default all but stability.", metavar="[NAME]..."
+        ),
     ] = None,
-    workers: Annotated[int | None, typer.Option(help="Processes; default all cores.")] = None,
+    probe: Probe = None,
+    device: Device = "auto",
+    context: Context = False,
+    frames: MostFrames = None,
+    max_pixels: MostPixels = None,
+    proxy_minutes: ProxyMinutes = None,
+    estimate: Annotated[
+        bool, typer.Option("--estimate", help="Time a small sample and tell the price; do nothing else.")
+    ] = False,
+    workers: Annotated[int | None, typer.Option(help="Processes that read media; default all cores.")] = None,
     limit: Annotated[int | None, typer.Option(help="Compute at most so many per descriptor.")] = None,
     retry_errors: Annotated[bool, typer.Option(help="Compute again what failed before.")] = False,
     time_limit: Annotated[float, typer.Option(help="Seconds for one media file.")] = 60.0,
@@ -112,21 +144,39 @@ def describe(
     """Compute descriptors of what has none yet; killed, it goes on where it was."""
     from gdo.cli.output import print_json
     from gdo.cli.progress import progress_line
-    from gdo.descriptors.catalog import DESCRIPTORS
-    from gdo.descriptors.engine import describe as run
-    from gdo.report.tables import describe_tables, show
+    from gdo.report.tables import describe_tables, estimate_tables, show
 
+    choice: dict[str, Any] = {
+        "probe": probe,
+        "device": device,
+        "context": context,
+        "frames": frames,
+        "max_pixels": max_pixels,
+        "proxy_minutes": proxy_minutes,
+        "workers": workers,
+        "time_limit": time_limit,
+    }
     with progress_line() as line:
-        report = run(
-            pool,
-            names or list(DESCRIPTORS),
-            workers=workers,
-            limit=limit,
-            retry_errors=retry_errors,
-            time_limit=time_limit,
-            progress=line.show,
-        )
-    print_json(report) if json else show(describe_tables(report))
+        if estimate:
+            from gdo.descriptors.estimate import estimate as price
+
+            prices = price(pool, names or None, say=line.say, **choice)
+        else:
+            from gdo.descriptors.engine import describe as run
+
+            report = run(
+                pool,
+                names or None,
+                limit=limit,
+                retry_errors=retry_errors,
+                progress=line.show,
+                say=line.say,
+                **choice,
+            )
+    if estimate:
+        print_json(prices) if json else show(estimate_tables(prices))
+    else:
+        print_json(report) if json else show(describe_tables(report))
 
 
 def sql(

@@ -57,11 +57,18 @@ class ProgressLine:
             sys.stderr.flush()
 
     def show(self, progress: "Progress") -> None:
-        """Show how far a descriptor is."""
+        """Show how far a descriptor is, or what comes before it."""
+        if progress.rate is None:
+            self.update(progress.name, progress.done, progress.total, progress.note)
+            return
         left = str(timedelta(seconds=round(progress.seconds_left)))
         errors = f", {progress.errors:,} errors" if progress.errors else ""
         note = f"{progress.rate:,.1f}/s, {left} left{errors}"
         self.update(f"describing {progress.name}", progress.done, progress.total, note)
+
+    def say(self, sentence: str) -> None:
+        """Print a sentence above the bar."""
+        self._console.print(sentence, markup=False, highlight=False, soft_wrap=True)
 
 
 @contextmanager

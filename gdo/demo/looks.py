@@ -27,10 +27,10 @@ COLOURS: dict[str, Rgb] = {
 }
 TONES: dict[str, Rgb] = {
     "grey": (128, 128, 128),
-    "brown": (120, 88, 62),
+    "brown": (140, 104, 76),
     "beige": (196, 182, 152),
     "pale blue": (158, 184, 204),
-    "dark green": (46, 82, 60),
+    "dark green": (40, 66, 50),
 }
 SHAPES = ("circle", "square", "triangle", "star", "diamond", "cross")
 
@@ -48,8 +48,16 @@ def other_colours(*names: str) -> tuple[str, ...]:
 
 
 def pick_looks(rng: Random, count: int, backdrop: Rgb) -> list[tuple[str, str]]:
-    """Draw `count` pairs (shape, colour), no shape and no colour twice."""
-    return list(zip(rng.sample(SHAPES, count), rng.sample(contrasting(backdrop), count), strict=True))
+    """Draw `count` pairs (shape, colour), no shape and no colour twice, that stand out in grey too.
+
+    Optical flow sees no colour: a red shape on a brown ground of the same grey would hardly move for it.
+    """
+    clear = [name for name in contrasting(backdrop) if abs(_grey(COLOURS[name]) - _grey(backdrop)) > 22]
+    return list(zip(rng.sample(SHAPES, count), rng.sample(clear, count), strict=True))
+
+
+def _grey(rgb: Rgb) -> float:
+    return 0.299 * rgb[0] + 0.587 * rgb[1] + 0.114 * rgb[2]
 
 
 def area(shape: str, radius: float) -> float:

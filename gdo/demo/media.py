@@ -24,7 +24,7 @@ from gdo.demo.scenes import Actor, Scene
 from gdo.demo.still_art import draw_still
 from gdo.demo.stills import Still
 
-RECIPE = 1
+RECIPE = 2
 """Raised with every change that gives a pool other bytes."""
 
 How = Literal["", "re-encoded", "rescaled", "trimmed", "cropped"]

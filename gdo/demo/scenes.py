@@ -2,7 +2,8 @@
 
 A scene is plain data, made without drawing anything. Times run from 0 (first frame) to 1 (last frame).
 Whatever a question may ask about happens between 0.1 and 0.9, so that a clip trimmed by a tenth at either end
-still answers it.
+still answers it. Shapes go slowly enough for eight frames of the clip: what lies more than its own radius
+further on in the next one cannot be followed.
 """
 
 import math
@@ -185,26 +186,27 @@ def _move(rng: Random) -> _Role:
 
 
 def _stop(rng: Random) -> _Role:
-    start, end = _travel(rng, 0.12, 0.7)
+    start, end = _travel(rng, 0.08, 0.4)
     halt = rng.uniform(0.4, 0.65)
     return _Role("stop", ((0.0, start, 0.0), (halt, end, 0.0), (1.0, end, 0.0)))
 
 
 def _turn(rng: Random) -> _Role:
     """Turn back, or (needs the whole picture) aside."""
-    start, end = _travel(rng, 0.2, 0.8)
+    start, end = _travel(rng, 0.15, 0.4)
     bend = rng.uniform(0.4, 0.6)
     if rng.random() < 0.4:
         back = end + rng.uniform(0.6, 1.0) * (start - end)
         return _Role("turn", ((0.0, start, 0.0), (bend, end, 0.0), (1.0, back, 0.0)))
-    first, last = rng.choice(((-0.9, 0.9), (0.9, -0.9)))
+    side = rng.uniform(0.3, 0.5)
+    first, last = rng.choice(((-side, side), (side, -side)))
     return _Role("turn", ((0.0, start, first), (bend, end, first), (1.0, end, last)))
 
 
 def _bounce(rng: Random) -> _Role:
     """Go there and back `times` times."""
     times = rng.randint(1, 5)
-    length = rng.uniform(0.6, 1.0) * min(0.5, 0.9 / times)
+    length = rng.uniform(0.6, 1.0) * min(0.4, 0.45 / times)
     home, away = rng.choice(((0.5 - length / 2, 0.5 + length / 2), (0.5 + length / 2, 0.5 - length / 2)))
     ticks = [0.12 + 0.76 * i / (2 * times) for i in range(2 * times + 1)]
     middle = tuple((tick, away if i % 2 else home, 0.0) for i, tick in enumerate(ticks))
@@ -234,7 +236,7 @@ def _recolour(rng: Random) -> _Role:
 
 def _relay(rng: Random) -> list[_Role]:
     """One goes while the other waits, then the other way about."""
-    (a, b), (c, d) = _travel(rng, 0.12, 0.5), _travel(rng, 0.12, 0.5)
+    (a, b), (c, d) = _travel(rng, 0.08, 0.3), _travel(rng, 0.08, 0.3)
     return [
         _Role("stop", ((0.0, a, 0.0), (0.1, a, 0.0), (0.45, b, 0.0), (1.0, b, 0.0))),
         _Role("stop", ((0.0, c, 0.0), (0.55, c, 0.0), (0.9, d, 0.0), (1.0, d, 0.0))),
@@ -247,10 +249,12 @@ def _race(rng: Random) -> list[_Role]:
         ahead, behind = (rng.uniform(0.3, 0.4), rng.uniform(0.6, 0.7)), (0.0, 1.0)
     else:
         ahead, behind = (rng.uniform(0.3, 0.4), 1.0), (0.0, rng.uniform(0.4, 0.7))
-    flip = rng.random() < 0.5
+    flip, length = rng.random() < 0.5, rng.uniform(0.5, 0.9)
     return [
-        _Role("race", tuple((t, 1.0 - p if flip else p, 0.0) for t, p in ((0.0, start), (1.0, end))))
-        for start, end in (ahead, behind)
+        _Role(
+            "race", tuple((t, 1.0 - length * p if flip else length * p, 0.0) for t, p in ((0.0, a), (1.0, b)))
+        )
+        for a, b in (ahead, behind)
     ]
 
 

@@ -5,9 +5,10 @@ of samples and stores what it returns. Stored values carry the version, so a cha
 version, never an edit.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Generic, Literal, Protocol, TypeVar
 
 from gdo.pool.frames import FrameBudget, Frames
 
@@ -82,4 +83,36 @@ class SampleDescriptor(Protocol):
         """Values of each sample; they do not depend on its neighbours in the batch."""
 
 
+Said = TypeVar("Said")
+"""What a probe says of one sample."""
+
+
+class ProbedDescriptor(ABC, Generic[Said]):
+    """A descriptor of question-answer pairs whose values are what a probe model says of them.
+
+    Attributes:
+        name: Name of the descriptor and of its table.
+        version: Raised whenever values change their meaning.
+        probe: Label of the model's card; empty as long as no model is chosen.
+        subject: `sample`.
+        columns: What it computes.
+        asks: What the model is asked for: losses of the answer, stability of sampled answers, or, of the
+            question alone, whether it needs time.
+    """
+
+    name: str
+    version: int
+    subject: Literal["sample"] = "sample"
+    columns: Mapping[str, Column]
+    asks: Literal["losses", "stability", "time"]
+
+    def __init__(self, probe: str = "") -> None:
+        self.probe = probe
+
+    @abstractmethod
+    def row(self, said: Said) -> Mapping[str, float | str | None]:
+        """The sample's values; where one is missing also `error`, the reason."""
+
+
 Descriptor = MediaDescriptor | SampleDescriptor
+AnyDescriptor = Descriptor | ProbedDescriptor[Any]

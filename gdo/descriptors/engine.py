@@ -5,76 +5,40 @@ committed now and then. Killed anywhere, the next call goes on with what is miss
 the number of workers nor on how the work was cut.
 """
 
-import time
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 import pyarrow as pa
 
-from gdo.descriptors.base import Descriptor, MediaDescriptor
-from gdo.descriptors.catalog import find_descriptors
+from gdo.descriptors.base import Descriptor, MediaDescriptor, ProbedDescriptor
+from gdo.descriptors.catalog import can_ask_models, find_descriptors, usual_names
 from gdo.descriptors.local import run_tasks, usable_cores
-from gdo.descriptors.parts import Command, DescriptorParts, HeaderParts, Parts, Plan
-from gdo.descriptors.work import Medium, describe_media, describe_samples, failed_media
-from gdo.errors import GdoError, UsageError
+from gdo.descriptors.models import Models, ProbeChoice, Say
+from gdo.descriptors.parts import Command, Parts, Plan
+from gdo.descriptors.probing import ask, choose
+from gdo.descriptors.run import (
+    Callback,
+    DescriptorReport,
+    Options,
+    Progress,
+    Work,
+    describe_command,
+    kept,
+    work_off,
+)
+from gdo.descriptors.stored import DescriptorParts, HeaderParts
+from gdo.descriptors.work import Medium, describe_media, describe_samples, failed_media, medium_of
 from gdo.pool.store import Pool, utc_now
 
-COMMIT_EVERY = 10.0
-"""Seconds between commits of finished parts, where the database is free."""
+__all__ = ["DescribeReport", "DescriptorReport", "Progress", "describe", "probe_media_headers"]
+
 IMAGES_PER_TASK = 64
 """Still images in one task of a worker; they take little time each."""
 SAMPLES_PER_BATCH = 50_000
 MEDIA_PER_READ = 1024
 """Rows of the work list in memory at a time."""
-
-
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """How far a descriptor is.
-
-    Attributes:
-        name: The descriptor.
-        done: Subjects done in this run.
-        total: Subjects this run has to do.
-        errors: Subjects without values so far.
-        rate: Subjects per second.
-        seconds_left: At this rate.
-    """
-
-    name: str
-    done: int
-    total: int
-    errors: int
-    rate: float
-    seconds_left: float
-
-
-@dataclass(slots=True)
-class DescriptorReport:
-    """What one run did for one descriptor.
-
-    Attributes:
-        name: The descriptor.
-        version: Its version.
-        probe: The model that made the values; empty where there is none.
-        already: Subjects that had what they need before.
-        computed: Subjects that got values.
-        errors: Subjects that got a reason instead.
-        seconds: Time taken.
-        reasons: How often each reason was given.
-    """
-
-    name: str
-    version: int
-    probe: str
-    already: int = 0
-    computed: int = 0
-    errors: int = 0
-    seconds: float = 0.0
-    reasons: Counter[str] = field(default_factory=Counter)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,59 +48,93 @@ class DescribeReport:
     descriptors: list[DescriptorReport]
 
 
-Callback = Callable[[Progress], None]
-
-
-@dataclass(frozen=True, slots=True)
-class _Options:
-    """How to compute, whatever is computed."""
-
-    workers: int
-    time_limit: float
-    progress: Callback | None
-    limit: int | None = None
-    retry_errors: bool = False
-
-    def __post_init__(self) -> None:
-        if self.workers < 0:
-            raise UsageError(f"workers must be 0 or more; it is {self.workers}")
-        if self.limit is not None and self.limit < 1:
-            raise UsageError(f"limit must be 1 or more; it is {self.limit}")
-        if not self.time_limit > 0:
-            raise UsageError(f"the time limit must be more than 0 seconds; it is {self.time_limit}")
-
-
 def describe(
     pool: Path | str,
-    names: Sequence[str],
+    names: Sequence[str] | None = None,
     *,
+    probe: str | None = None,
+    device: str = "auto",
+    context: bool = False,
+    frames: int | None = None,
+    max_pixels: int | None = None,
+    proxy_minutes: float | None = None,
     workers: int | None = None,
     limit: int | None = None,
     retry_errors: bool = False,
     time_limit: float = 60.0,
     progress: Callback | None = None,
+    say: Say | None = None,
+    models: Models | None = None,
 ) -> DescribeReport:
     """Compute descriptors for every medium or sample of a pool that lacks them.
 
-    Worker processes are spawned, so a script that calls this needs the usual `if __name__ == "__main__":`.
+    Processes are spawned, so a script that calls this needs the usual `if __name__ == "__main__":`.
 
     Args:
         pool: Path of the pool's database file.
-        names: Names of descriptors.
+        names: Names of descriptors; default all that can be computed here but for `stability`.
+        probe: The model that is asked: `self` (trained on the pool, the default where one is needed), a
+            folder, or a name at the hub. `words` and `text` are rules by which `temporal` needs none.
+        device: Where the model computes: `auto`, `cpu`, `cuda`, `cuda:N`, or several with commas between.
+        context: Earlier turns of a sample's row come before its question.
+        frames: Most frames of a medium that the model is shown; default 32, or the self-proxy's own.
+        max_pixels: Most pixels of a frame; default 50,176, or the self-proxy's own.
+        proxy_minutes: Time to train the self-proxy for, where there is none.
         workers: Processes that read media; default all cores, 0 reads in this process.
         limit: At most so many media or samples of each descriptor.
         retry_errors: Compute those again that gave an error before.
         time_limit: Seconds for one medium; one that takes longer gets an error. Needs workers.
         progress: Called after every batch.
+        say: Called with what a person should know: which model is asked, what is left out.
+        models: Where models come from, if not from transformers.
 
     Raises:
-        UsageError: There is no pool, a name is unknown, or a number is out of range.
-        GdoError: The database stayed locked, or another process computes the same; finished work is kept.
+        UsageError: There is no pool, a name is unknown, a number is out of range, or a model is needed and
+            the packages for it are not installed.
+        GdoError: The database stayed locked, another process computes the same, or a device failed; finished
+            work is kept.
     """
-    descriptors = find_descriptors(names)
-    options = _Options(_count_workers(workers), time_limit, progress, limit, retry_errors)
-    target = Pool(pool)
-    return DescribeReport([_describe_one(target, descriptor, options) for descriptor in descriptors])
+    options = Options(_count_workers(workers), time_limit, progress, limit, retry_errors)
+    choice = ProbeChoice(probe, device, context, frames, max_pixels, proxy_minutes)
+    return _describe(Pool(pool), names, choice, options, say or (lambda _: None), models)
+
+
+def _describe(
+    pool: Pool,
+    names: Sequence[str] | None,
+    choice: ProbeChoice,
+    options: Options,
+    say: Say,
+    models: Models | None,
+) -> DescribeReport:
+    """First what needs no model, then what the model is asked about samples, then about questions."""
+    if names is None:
+        names = usual_names()
+        say(_left_out())
+    descriptors = find_descriptors(names, choice.probe)
+    probed = [each for each in descriptors if isinstance(each, ProbedDescriptor)]
+    chosen = choose(pool, choice, models, options, say) if probed else None
+    pool.upgrade()
+    reports: dict[str, DescriptorReport] = {}
+    for each in descriptors:
+        if not isinstance(each, ProbedDescriptor):
+            reports[each.name] = _describe_one(pool, each, options)
+    for asks in ({"losses", "stability"}, {"time"}):
+        some = [each for each in probed if each.asks in asks]
+        if chosen and some:
+            reports |= ask(pool, some, chosen, options)
+    return DescribeReport([reports[each.name] for each in descriptors])
+
+
+def _left_out() -> str:
+    """What is not computed where no names are given."""
+    dear = (
+        "stability (is a sampled answer the same again?) is left out unless it is named; "
+        "--estimate tells its price"
+    )
+    if can_ask_models():
+        return dear
+    return f"{dear}; dependency needs a model: pip install 'gdo[train]'"
 
 
 def probe_media_headers(
@@ -158,72 +156,51 @@ def probe_media_headers(
         UsageError: There is no pool, or a number is out of range.
         GdoError: The database stayed locked, or another process does the same; finished work is kept.
     """
-    options = _Options(_count_workers(workers), time_limit, progress)
-    parts, report = HeaderParts(Pool(pool)), DescriptorReport("headers", 1, "")
+    options = Options(_count_workers(workers), time_limit, progress)
+    target = Pool(pool)
+    target.upgrade()
+    parts, report = HeaderParts(target), DescriptorReport("headers", 1, "")
     command = Command("probe media", {"time_limit": time_limit}, utc_now())
-    return _work_off(
-        parts, options, report, command, lambda plan: _describe_media(None, plan, options, parts)
-    )
+    work_off([parts], {"headers": report}, options, command, partial(_see_headers, parts, report, options))
+    return report
 
 
 def _count_workers(workers: int | None) -> int:
     return usable_cores() if workers is None else workers
 
 
-def _describe_one(pool: Pool, descriptor: Descriptor, options: _Options) -> DescriptorReport:
+def _see_headers(parts: HeaderParts, report: DescriptorReport, options: Options) -> Work:
+    plan = parts.plan(options.limit, retry_errors=options.retry_errors)
+    report.already = plan.already
+    return Work(plan.todo, kept(parts, _describe_media(None, plan, options, parts)), [plan.path])
+
+
+def _describe_one(pool: Pool, descriptor: Descriptor, options: Options) -> DescriptorReport:
+    """Compute a descriptor that needs no model."""
     parts = DescriptorParts(pool, descriptor)
     report = DescriptorReport(descriptor.name, descriptor.version, descriptor.probe)
-    arguments = {name: getattr(options, name) for name in ("limit", "retry_errors", "time_limit")}
-    command = Command("describe", {"name": descriptor.name} | arguments, utc_now())
 
-    def compute(plan: Plan) -> Iterator[pa.Table]:
-        if descriptor.subject == "media":
-            return _describe_media(descriptor, plan, options, parts)
-        return (describe_samples(descriptor, batch) for batch in plan.batches(SAMPLES_PER_BATCH))
-
-    return _work_off(parts, options, report, command, compute)
-
-
-def _work_off(
-    parts: Parts,
-    options: _Options,
-    report: DescriptorReport,
-    command: Command,
-    compute: Callable[[Plan], Iterator[pa.Table]],
-) -> DescriptorReport:
-    """Compute what is missing, keep every batch as a part, and commit: now and then, and at the end."""
-    clock = time.monotonic()
-    with parts.locked():
-        if parts.files():
-            parts.try_commit(command)
+    def start() -> Work:
         plan = parts.plan(options.limit, retry_errors=options.retry_errors)
         report.already = plan.already
-        computing = committed = time.monotonic()
-        for table in compute(plan):
-            parts.save(table)
-            _count(report, table)
-            now = time.monotonic()
-            if options.progress:
-                options.progress(_progress(report, plan.todo, now - computing))
-            if now - committed > COMMIT_EVERY:
-                parts.try_commit(command)
-                committed = time.monotonic()
-        plan.path.unlink()
-        _commit_at_last(parts, command)
-    report.seconds = time.monotonic() - clock
+        if descriptor.subject == "media":
+            tables = _describe_media(descriptor, plan, options, parts)
+        else:
+            tables = (describe_samples(descriptor, batch) for batch in plan.batches(SAMPLES_PER_BATCH))
+        return Work(plan.todo, kept(parts, tables), [plan.path])
+
+    work_off(
+        [parts], {report.name: report}, options, describe_command({"name": descriptor.name}, options), start
+    )
     return report
 
 
 def _describe_media(
-    descriptor: MediaDescriptor | None, plan: Plan, options: _Options, parts: Parts
+    descriptor: MediaDescriptor | None, plan: Plan, options: Options, parts: Parts
 ) -> Iterator[pa.Table]:
     """Read and describe media in worker processes, in tasks that take a worker seconds at most."""
     home = parts.pool.path.parent
-    media = (
-        Medium(row["media_id"], row["kind"], str(home / (row["root"] or "")), row["paths"])
-        for batch in plan.batches(MEDIA_PER_READ)
-        for row in batch.to_pylist()
-    )
+    media = (medium_of(row, home) for batch in plan.batches(MEDIA_PER_READ) for row in batch.to_pylist())
     return run_tasks(
         partial(describe_media, descriptor, options.time_limit),
         _cut(media),
@@ -246,26 +223,3 @@ def _cut(media: Iterable[Medium]) -> Iterator[list[Medium]]:
             images = []
     if images:
         yield images
-
-
-def _count(report: DescriptorReport, table: pa.Table) -> None:
-    """Add a part to the report; reasons are told apart by what stands before their details in brackets."""
-    reasons = [error.partition(" (")[0] for error in table["error"].to_pylist() if error is not None]
-    report.reasons.update(reasons)
-    report.errors += len(reasons)
-    report.computed += table.num_rows - len(reasons)
-
-
-def _progress(report: DescriptorReport, total: int, seconds: float) -> Progress:
-    done = report.computed + report.errors
-    rate = done / max(seconds, 1e-9)
-    return Progress(report.name, done, total, report.errors, rate, (total - done) / rate)
-
-
-def _commit_at_last(parts: Parts, command: Command) -> None:
-    try:
-        parts.commit(command)
-    except GdoError as error:
-        raise GdoError(
-            f"{error}; what was computed is kept in {parts.folder} for the next run of the same command"
-        ) from error

@@ -22,7 +22,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from gdo.errors import UsageError
-from gdo.pool.candidate import VALUE_COLUMNS
+from gdo.pool.candidate import VALUE_COLUMNS, refresh_candidate
 from gdo.pool.readers import READERS, detect
 from gdo.pool.rows import BadRowError
 from gdo.pool.samples import without_garbage_collection
@@ -207,6 +207,7 @@ def _merge(connection: duckdb.DuckDBPyConnection, report: ImportReport) -> None:
     )
     connection.execute("DELETE FROM imported WHERE qa_uid IN (SELECT qa_uid FROM fresh)")
     connection.execute("INSERT INTO imported BY NAME SELECT * FROM merged")
+    refresh_candidate(connection)
     distinct = int(scalar(connection, "SELECT count(*) FROM fresh"))
     report.duplicates = report.rows - distinct
     report.matched = int(scalar(connection, "SELECT count(*) FROM fresh SEMI JOIN sample USING (qa_uid)"))

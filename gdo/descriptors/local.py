@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, TimeoutError, wait
 from concurrent.futures.process import BrokenProcessPool
+from functools import partial
 from multiprocessing import get_context
 from typing import Generic, TypeVar
 
@@ -31,11 +32,12 @@ def usable_cores() -> int:
 
 def run_tasks(
     work: Callable[[Sequence[Task]], Result],
-    batches: Iterable[Sequence[Task]],
+    batches: Iterable[Sequence[Task] | None],
     give_up: Callable[[Task, str], Result],
     *,
     workers: int,
     time_limit: float,
+    queued: int = 0,
 ) -> Iterator[Result]:
     """Run `work` over batches in worker processes, and yield the results as they come.
 
@@ -43,18 +45,20 @@ def run_tasks(
 
     Args:
         work: A function that can be pickled, from a batch to its result.
-        batches: Batches of tasks; taken as they are needed.
+        batches: Batches of tasks, taken as they are needed; None for none before a running one has ended.
         give_up: The result of a task whose worker did not come back, for this reason.
         workers: Number of processes; 0 works in this process, without a time limit.
         time_limit: Seconds that `work` keeps to by itself; a worker that exceeds them by far is killed.
+        queued: Batches that may wait for a worker or for the caller, where that is more than usual.
 
     Raises:
         GdoError: Workers cannot be started.
     """
     if workers == 0:
-        yield from map(work, batches)
+        yield from (work(batch) for batch in batches if batch is not None)
         return
-    crew, source = _Crew(work, workers, 1.25 * time_limit + 1), iter(batches)
+    crew = _Crew(work, workers, 1.25 * time_limit + 1, max(queued, QUEUED * workers))
+    source = iter(batches)
     try:
         while crew.hand_out(source):
             for batch, future in crew.finished():
@@ -72,23 +76,75 @@ def run_tasks(
         crew.end()
 
 
+def run_in_order(
+    work: Callable[[Task], Result],
+    tasks: Iterable[Task],
+    give_up: Callable[[Task, str], Result],
+    *,
+    workers: int,
+    time_limit: float,
+    ahead: int,
+) -> Iterator[Result]:
+    """Run `work` over single tasks as `run_tasks` does, and yield the results in the order of the tasks.
+
+    Args:
+        work: A function that can be pickled, from a task to its result.
+        tasks: The tasks; taken as they are needed.
+        give_up: The result of a task whose worker did not come back, for this reason.
+        workers: Number of processes; 0 works in this process, without a time limit.
+        time_limit: Seconds that `work` keeps to by itself.
+        ahead: Tasks begun that the caller has not had the result of, at most: what bounds the memory.
+    """
+    finished: dict[int, Result] = {}
+    taken = 0
+
+    def numbered() -> Iterator[list[tuple[int, Task]] | None]:
+        for number, task in enumerate(tasks):
+            while number >= taken + ahead:
+                yield None
+            yield [(number, task)]
+
+    results = run_tasks(
+        partial(_work_numbered, work),
+        numbered(),
+        lambda task, reason: (task[0], give_up(task[1], reason)),
+        workers=workers,
+        time_limit=time_limit,
+        queued=ahead,
+    )
+    for number, result in results:
+        finished[number] = result
+        while taken in finished:
+            yield finished.pop(taken)
+            taken += 1
+
+
+def _work_numbered(work: Callable[[Task], Result], batch: Sequence[tuple[int, Task]]) -> tuple[int, Result]:
+    """The result of a batch of one task, with the task's number."""
+    ((number, task),) = batch
+    return number, work(task)
+
+
 class _Crew(Generic[Task, Result]):
     """Worker processes and what they are at; all are replaced when pebble calls its pool broken."""
 
-    def __init__(self, work: Callable[[Sequence[Task]], Result], workers: int, hard_limit: float) -> None:
+    def __init__(
+        self, work: Callable[[Sequence[Task]], Result], workers: int, hard_limit: float, queued: int
+    ) -> None:
         self.work = work
         self.workers = workers
         self.hard_limit = hard_limit
+        self.queued = queued
         self.running: dict[Future[Result], Sequence[Task]] = {}
         self.again: deque[Sequence[Task]] = deque()
         self.breaks = 0
         self._start()
 
-    def hand_out(self, source: Iterator[Sequence[Task]]) -> bool:
+    def hand_out(self, source: Iterator[Sequence[Task] | None]) -> bool:
         """Keep the workers busy, first with what has to be done again; False once nothing is left."""
         if not self.pool.active:
             self._replace()
-        while len(self.running) < QUEUED * self.workers:
+        while len(self.running) < self.queued:
             batch = self.again.popleft() if self.again else next(source, None)
             if batch is None:
                 break
@@ -135,9 +191,12 @@ def _why_lost(error: TimeoutError | ProcessExpired, time_limit: float) -> str:
     """Why a worker did not come back from a task."""
     if isinstance(error, TimeoutError):
         return f"took longer than {time_limit:g} s"
-    code = error.exitcode
-    how = signal.Signals(-code).name if code and code < 0 else f"exit code {code}"
-    return f"the reader crashed ({how})"
+    return f"the reader crashed ({how_ended(error.exitcode)})"
+
+
+def how_ended(code: int | None) -> str:
+    """The exit code of a process, or the signal that ended it."""
+    return signal.Signals(-code).name if code and code < 0 else f"exit code {code}"
 
 
 def _prepare_worker() -> None:

@@ -5,30 +5,28 @@ pool; a short transaction takes finished parts in, and only then are they delete
 again, because somebody pulled the plug in between, adds nothing.
 """
 
-import json
 import uuid
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 import duckdb
 import pyarrow as pa
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
-from gdo.descriptors.base import Descriptor
 from gdo.errors import GdoError
 from gdo.pool.atomic import write_aside
 from gdo.pool.candidate import quoted, refresh_candidate
 from gdo.pool.store import Pool, locked, record_run, scalar
 
 LIST_ROWS = 4096
-"""Subjects in one row group of the work list: a frame list may name thousands of paths."""
+"""Rows in one row group of a work list: a frame list may name thousands of paths."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +36,21 @@ class Command:
     name: str
     arguments: dict[str, Any]
     started: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """What one part holds.
+
+    Attributes:
+        name: What was computed.
+        computed: Subjects with values.
+        reasons: How often each reason was given in place of values.
+    """
+
+    name: str
+    computed: int
+    reasons: Counter[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,26 +69,41 @@ class Plan:
 
     def batches(self, size: int) -> Iterator[pa.Table]:
         """The work list, `size` rows at a time."""
-        for batch in pq.ParquetFile(self.path).iter_batches(size):
+        return read_batches(self.path, size)
+
+
+def read_batches(path: Path, size: int) -> Iterator[pa.Table]:
+    """The rows of a Parquet file, `size` at a time."""
+    with pq.ParquetFile(path) as file:
+        for batch in file.iter_batches(size):
             yield pa.Table.from_batches([batch])
+
+
+def write_list(rows: duckdb.DuckDBPyRelation, path: Path) -> int:
+    """Write a work list, and tell its length."""
+    write_aside(path, lambda aside: rows.write_parquet(str(aside), row_group_size=LIST_ROWS))
+    return int(pq.read_metadata(path).num_rows)
 
 
 class Parts(ABC):
     """The unfinished work of one kind: its folder, its work list, its finished parts.
 
     Attributes:
+        name: What is computed, as people call it.
         key: The column that names a subject.
         subjects: A query of all subjects: key, `key_hash`, and what computing needs.
         folder: Where the work list and the parts stand.
+        sources: Where `stamp` stands.
     """
 
     key: str
     subjects: str
 
-    def __init__(self, pool: Pool, name: str) -> None:
+    def __init__(self, pool: Pool, name: str, folder: str) -> None:
         self.pool = pool
         self.name = name
-        self.folder = pool.folder / "describe" / name
+        self.folder = pool.folder / "describe" / folder
+        self.sources = self.folder / "sources.parquet"
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -94,190 +122,111 @@ class Parts(ABC):
                 half_written.unlink()
             yield
 
-    def save(self, table: pa.Table) -> None:
-        """Keep the result of one batch."""
+    def save(self, table: pa.Table) -> Tally:
+        """Keep the result of one batch; reasons are told apart by what stands before their details."""
         path = self.folder / f"part-{uuid.uuid4().hex}.parquet"
         write_aside(path, lambda aside: pq.write_table(table, aside))
+        errors = [error.partition(" (")[0] for error in table["error"].to_pylist() if error is not None]
+        return Tally(self.name, table.num_rows - len(errors), Counter(errors))
 
     def files(self) -> list[Path]:
         """The parts that wait to be committed."""
         return sorted(self.folder.glob("part-*.parquet"))
 
-    def plan(self, limit: int | None, *, retry_errors: bool) -> Plan:
-        """Write the list of subjects that have no values yet, in the pool or in parts.
+    def missing(
+        self, connection: duckdb.DuckDBPyConnection, limit: int | None, *, retry_errors: bool
+    ) -> tuple[str, int]:
+        """A query of the subjects that have no values yet, in the pool or in parts; and how many have some.
 
         Args:
+            connection: The pool; the query is for this connection alone.
             limit: At most so many: those with the smallest hash, which no order of ingestion favours.
             retry_errors: Take those with an error too.
         """
+        done = [self._stored(connection, retry_errors)]
+        if files := self.files():
+            part = f"part of {self.folder.name}"
+            connection.register(part, ds.dataset(files, format="parquet"))
+            done.append(f"SELECT {self.key} FROM {quoted(part)}" + (" WHERE error IS NULL" * retry_errors))
+        missing = f"({self.subjects}) AS subject ANTI JOIN ({' UNION ALL '.join(done)}) USING ({self.key})"
+        total = scalar(connection, f"SELECT count(*) FROM ({self.subjects})")
+        already = total - scalar(connection, f"SELECT count(*) FROM {missing}")
+        if limit is not None:
+            some = f"SELECT {self.key} FROM {missing} ORDER BY key_hash, {self.key} LIMIT {int(limit)}"
+            missing = f"({self.subjects}) AS subject SEMI JOIN ({some}) USING ({self.key})"
+        return f"SELECT * EXCLUDE key_hash FROM {missing}", already
+
+    def plan(self, limit: int | None, *, retry_errors: bool) -> Plan:
+        """Write the list of subjects that have no values yet; see `missing`."""
         path = self.folder / "todo.parquet"
         with self.pool.read() as connection:
-            done = [self._stored(connection, retry_errors)]
-            if files := self.files():
-                connection.register("part", ds.dataset(files, format="parquet"))
-                done.append(f"SELECT {self.key} FROM part" + (" WHERE error IS NULL" if retry_errors else ""))
-            missing = (
-                f"({self.subjects}) AS subject ANTI JOIN ({' UNION ALL '.join(done)}) USING ({self.key})"
-            )
-            total = scalar(connection, f"SELECT count(*) FROM ({self.subjects})")
-            already = total - scalar(connection, f"SELECT count(*) FROM {missing}")
-            if limit is not None:
-                some = f"SELECT {self.key} FROM {missing} ORDER BY key_hash, {self.key} LIMIT {int(limit)}"
-                missing = f"({self.subjects}) AS subject SEMI JOIN ({some}) USING ({self.key})"
-            rows = connection.sql(f"SELECT * EXCLUDE key_hash FROM {missing}")
-            write_aside(path, lambda aside: rows.write_parquet(str(aside), row_group_size=LIST_ROWS))
-        return Plan(already, pq.read_metadata(path).num_rows, path)
+            query, already = self.missing(connection, limit, retry_errors=retry_errors)
+            return Plan(already, write_list(connection.sql(query), path), path)
 
-    def commit(self, command: Command) -> None:
-        """Take the parts into the pool in one transaction, waiting for the file; then delete them.
+    def stamp(self) -> None:
+        """Note which files the samples are from: one that is replaced makes the parts of its samples stale.
 
-        The command's row in `run` is written with the first commit and renewed by the later ones.
+        Parts that wait keep the older note. It may be too strict for new ones, which are then made again.
         """
-        files = self.files()
-        if not files and self._is_current():
-            return
-        with self.pool.write() as connection:
-            if files:
-                connection.register("part", ds.dataset(files, format="parquet"))
-                connection.execute(
-                    f"CREATE TEMP TABLE fresh AS SELECT * FROM part "
-                    f"QUALIFY row_number() OVER (PARTITION BY {self.key} ORDER BY error IS NOT NULL) = 1"
-                )
-            self._take(connection, bool(files))
-            connection.execute(
-                "DELETE FROM run WHERE command = ? AND started = ?", [command.name, command.started]
-            )
-            record_run(connection, command.name, command.arguments, command.started)
-        for file in files:
-            file.unlink()
-
-    def try_commit(self, command: Command) -> None:
-        """Commit if nobody holds the database right now; otherwise a later call will."""
-        try:
-            duckdb.connect(str(self.pool.path)).close()
-        except duckdb.Error:
-            return
-        self.commit(command)
+        if self.key == "qa_uid" and not (self.files() and self.sources.exists()):
+            with self.pool.read() as connection:
+                write_list(connection.sql("SELECT source_id, ingested FROM source"), self.sources)
 
     @abstractmethod
-    def _is_current(self) -> bool:
+    def settled(self) -> bool:
         """Whether the pool needs nothing but the parts."""
+
+    @abstractmethod
+    def take(self, connection: duckdb.DuckDBPyConnection, has_parts: bool, at_end: bool) -> None:
+        """Take the parts' rows, table `fresh`, into the pool.
+
+        Args:
+            connection: The pool, within a transaction.
+            has_parts: Whether there are any.
+            at_end: Whether the run has nothing left to do.
+        """
 
     @abstractmethod
     def _stored(self, connection: duckdb.DuckDBPyConnection, retry_errors: bool) -> str:
         """A query of the keys that the pool has values for."""
 
-    @abstractmethod
-    def _take(self, connection: duckdb.DuckDBPyConnection, has_parts: bool) -> None:
-        """Take the parts' rows, table `fresh`, into the pool."""
 
+def commit(parts: Sequence[Parts], command: Command, *, at_end: bool = False) -> None:
+    """Take parts into the pool in one transaction, waiting for the file; then delete them.
 
-_MEDIA = "SELECT media_id, media_id AS key_hash, kind, root, paths FROM media"
+    The command's row in `run` is written with the first commit and renewed by the later ones.
 
-
-# What could not be learned this time stays as it was.
-_UPDATE_MEDIA = """
-UPDATE media SET
-    bytes = coalesce(fresh.info.bytes, media.bytes),
-    width = coalesce(fresh.info.width, media.width),
-    height = coalesce(fresh.info.height, media.height),
-    fps = coalesce(fresh.info.fps, media.fps),
-    frames = coalesce(fresh.info.frames, media.frames),
-    duration = coalesce(fresh.info.duration, media.duration),
-    error = fresh.info.error
-FROM fresh
-WHERE fresh.media_id = media.media_id
-"""
-
-
-class HeaderParts(Parts):
-    """The headers of media: what table `media` says of a file beside its path."""
-
-    key = "media_id"
-    subjects = _MEDIA
-
-    def __init__(self, pool: Pool) -> None:
-        super().__init__(pool, "headers")
-
-    def _is_current(self) -> bool:
-        return True
-
-    def _stored(self, connection: duckdb.DuckDBPyConnection, retry_errors: bool) -> str:
-        known = "error IS NULL" if retry_errors else "true"
-        probed = "bytes IS NOT NULL OR width IS NOT NULL OR error IS NOT NULL"
-        return f"SELECT media_id FROM media WHERE ({probed}) AND {known}"
-
-    def _take(self, connection: duckdb.DuckDBPyConnection, has_parts: bool) -> None:
-        if has_parts:
-            connection.execute(_UPDATE_MEDIA)
-
-
-class DescriptorParts(Parts):
-    """The values of one descriptor at its version and probe."""
-
-    def __init__(self, pool: Pool, descriptor: Descriptor) -> None:
-        version = f"{descriptor.name}-v{descriptor.version}"
-        super().__init__(pool, version + (f"-{quote(descriptor.probe, safe='')}" if descriptor.probe else ""))
-        self.descriptor = descriptor
-        if descriptor.subject == "media":
-            self.key, self.subjects = "media_id", _MEDIA
-        else:
-            inputs = "".join(f", {quoted(name)}" for name in descriptor.inputs)
-            self.key = "qa_uid"
-            self.subjects = f"SELECT qa_uid, uid_hash AS key_hash{inputs} FROM candidate"
-
-    def _catalog_row(self) -> tuple[str, str, int, str, str]:
-        described = self.descriptor
-        columns = json.dumps({name: asdict(column) for name, column in described.columns.items()})
-        return (described.name, described.subject, described.version, described.probe, columns)
-
-    def _is_current(self) -> bool:
-        with self.pool.read() as connection:
-            rows = connection.execute(
-                "SELECT name, subject, version, probe, columns FROM descriptor WHERE name = ?",
-                [self.descriptor.name],
-            ).fetchall()
-        return rows == [self._catalog_row()]
-
-    def _stored(self, connection: duckdb.DuckDBPyConnection, retry_errors: bool) -> str:
-        table = self.descriptor.name
-        if not scalar(connection, "SELECT count(*) FROM duckdb_tables() WHERE table_name = ?", [table]):
-            return f"SELECT {self.key} FROM ({self.subjects}) WHERE false"
-        return self._rows() + (" AND error IS NULL" if retry_errors else "")
-
-    def _rows(self) -> str:
-        """A query of the keys in the descriptor's table, at this version and probe."""
-        probe = self.descriptor.probe.replace("'", "''")
-        return (
-            f"SELECT {self.key} FROM {quoted(self.descriptor.name)} "
-            f"WHERE version = {self.descriptor.version} AND probe = '{probe}'"
-        )
-
-    def _take(self, connection: duckdb.DuckDBPyConnection, has_parts: bool) -> None:
-        described, table = self.descriptor, quoted(self.descriptor.name)
-        key_type = "UBIGINT" if described.subject == "media" else "VARCHAR"
-        columns = {quoted(name): column.type for name, column in described.columns.items()}
-        declared = ", ".join(f"{name} {kind}" for name, kind in columns.items())
-        connection.execute(
-            f"CREATE TABLE IF NOT EXISTS {table} "
-            f"({self.key} {key_type}, version INTEGER, probe VARCHAR, {declared}, error VARCHAR)"
-        )
-        for name, kind in columns.items():
-            connection.execute(f"ALTER TABLE {table} ADD COLUMN IF NOT EXISTS {name} {kind}")
-        if has_parts:
-            names = ", ".join([self.key, *columns, "error"])
-            connection.execute(
-                f"DELETE FROM {table} WHERE version = ? AND probe = ? AND error IS NOT NULL "
-                f"AND {self.key} IN (SELECT {self.key} FROM fresh)",
-                [described.version, described.probe],
-            )
-            connection.execute(
-                f"INSERT INTO {table} BY NAME SELECT {names}, ?::INTEGER AS version, ? AS probe "
-                f"FROM fresh ANTI JOIN ({self._rows()}) USING ({self.key})",
-                [described.version, described.probe],
-            )
-            if described.subject == "media":
-                connection.execute(_UPDATE_MEDIA)
-        connection.execute("DELETE FROM descriptor WHERE name = ?", [described.name])
-        connection.execute("INSERT INTO descriptor VALUES (?, ?, ?, ?, ?)", list(self._catalog_row()))
+    Args:
+        parts: Kinds of work that one run does together.
+        command: The run.
+        at_end: Whether it has nothing left to do.
+    """
+    settled = not at_end or all(each.settled() for each in parts)
+    if settled and not any(each.files() for each in parts):
+        return
+    with parts[0].pool.write() as connection:
+        files = [each.files() for each in parts]
+        for each, its in zip(parts, files, strict=True):
+            if its:
+                connection.register("part", ds.dataset(its, format="parquet"))
+                connection.execute(
+                    f"CREATE OR REPLACE TEMP TABLE fresh AS SELECT * FROM part "
+                    f"QUALIFY row_number() OVER (PARTITION BY {each.key} ORDER BY error IS NOT NULL) = 1"
+                )
+            each.take(connection, bool(its), at_end)
         refresh_candidate(connection)
+        connection.execute(
+            "DELETE FROM run WHERE command = ? AND started = ?", [command.name, command.started]
+        )
+        record_run(connection, command.name, command.arguments, command.started)
+    for file in (file for its in files for file in its):
+        file.unlink(missing_ok=True)
+
+
+def try_commit(parts: Sequence[Parts], command: Command) -> None:
+    """Commit if nobody holds the database right now; otherwise a later call will."""
+    try:
+        duckdb.connect(str(parts[0].pool.path)).close()
+    except duckdb.Error:
+        return
+    commit(parts, command)

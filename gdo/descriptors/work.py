@@ -4,7 +4,7 @@ The result is an Arrow table with the key, the descriptor's columns and `error`;
 was learned of the file itself. A row with an error has no values.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from gdo.descriptors.base import Column, MediaDescriptor, SampleDescriptor
 from gdo.errors import GdoError, MediaError
-from gdo.pool.media import Frames, MediaInfo, MediaKind, probe_media, read_frames
+from gdo.pool.media import FrameBudget, Frames, MediaInfo, MediaKind, probe_media, read_frames
 
 _ARROW_TYPES = {
     "DOUBLE": pa.float64(),
@@ -59,6 +59,11 @@ class Medium:
         return [Path(self.root, path) for path in self.paths]
 
 
+def medium_of(row: Mapping[str, Any], home: Path) -> Medium:
+    """A row of table `media`; roots start from the pool's folder."""
+    return Medium(row["media_id"], row["kind"], str(home / (row["root"] or "")), row["paths"])
+
+
 def describe_media(
     descriptor: MediaDescriptor | None, time_limit: float, media: Sequence[Medium]
 ) -> pa.Table:
@@ -75,10 +80,8 @@ def describe_media(
 
 def failed_media(descriptor: MediaDescriptor | None, medium: Medium, reason: str) -> pa.Table:
     """The row of a medium whose reader had to be given up."""
-    info = asdict(MediaInfo(medium.kind, error=reason))
     columns = descriptor.columns if descriptor else {}
-    row = {"media_id": medium.media_id, "error": reason, "info": info}
-    return _table("media_id", pa.uint64(), columns, [row], with_info=True)
+    return _table("media_id", pa.uint64(), columns, [unseen_medium(medium, reason).row], with_info=True)
 
 
 def describe_samples(descriptor: SampleDescriptor, batch: pa.Table) -> pa.Table:
@@ -100,31 +103,79 @@ def describe_samples(descriptor: SampleDescriptor, batch: pa.Table) -> pa.Table:
             half = len(uids) // 2
             halves = (batch.slice(0, half), batch.slice(half))
             return pa.concat_tables([describe_samples(descriptor, part) for part in halves])
-        rows = [{"qa_uid": uids[0], "error": _reason(error)}]
-    return _table("qa_uid", pa.string(), descriptor.columns, rows, with_info=False)
+        rows = [{"qa_uid": uids[0], "error": reason_of(error)}]
+    return samples_table(descriptor.columns, rows)
 
 
-def _describe_medium(descriptor: MediaDescriptor | None, medium: Medium, time_limit: float) -> dict[str, Any]:
-    """The row of one medium; never raises."""
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """A medium as a worker read it.
+
+    Attributes:
+        frames: What was read; None where nothing could be.
+        row: What is to be told of the medium: `media_id`, `info`, and `error` where there are no frames.
+    """
+
+    frames: Frames | None
+    row: dict[str, Any]
+
+
+def see_medium(budget: FrameBudget, time_limit: float, medium: Medium) -> Seen:
+    """Read the frames of a medium; never raises.
+
+    Args:
+        budget: Which frames.
+        time_limit: Seconds.
+        medium: The medium.
+    """
+    return _see(
+        medium, lambda: read_frames(medium.kind, medium.files, budget, time_limit=time_limit), time_limit
+    )
+
+
+def unseen_medium(medium: Medium, reason: str) -> Seen:
+    """A medium whose reader had to be given up."""
+    info = asdict(MediaInfo(medium.kind, error=reason))
+    return Seen(None, {"media_id": medium.media_id, "error": reason, "info": info})
+
+
+def headers_table(rows: list[dict[str, Any]]) -> pa.Table:
+    """What was learned of media, from the rows of `Seen`."""
+    return _table("media_id", pa.uint64(), {}, rows, with_info=True)
+
+
+def samples_table(columns: Mapping[str, Column], rows: list[dict[str, Any]]) -> pa.Table:
+    """Values of samples: `qa_uid`, the columns and `error`."""
+    return _table("qa_uid", pa.string(), columns, rows, with_info=False)
+
+
+def _see(medium: Medium, read: Callable[[], Frames], time_limit: float) -> Seen:
     row: dict[str, Any] = {"media_id": medium.media_id}
+    frames = None
     try:
-        frames = _read(descriptor, medium, time_limit)
+        frames = read()
         info = replace(frames.info, error=_without_folders(medium, frames.info.error))
     except Exception as error:
-        row["error"] = _without_folders(medium, _reason(error))
+        row["error"] = _without_folders(medium, reason_of(error))
         # Whatever its header claims, no frame of it can be had.
         probed = probe_media(medium.kind, medium.files, time_limit=time_limit)
         info = replace(probed, frames=0, error=row["error"])
     row["info"] = asdict(info) | {"bytes": _bytes(medium)}
+    return Seen(frames, row)
+
+
+def _describe_medium(descriptor: MediaDescriptor | None, medium: Medium, time_limit: float) -> dict[str, Any]:
+    """The row of one medium; never raises."""
+    seen = _see(medium, lambda: _read(descriptor, medium, time_limit), time_limit)
     if descriptor is None:
-        return row | {"error": info.error}
-    if "error" in row:
-        return row
+        return seen.row | {"error": seen.row["info"]["error"]}
+    if seen.frames is None:
+        return seen.row
     try:
-        values = descriptor.compute([frames])
-        return row | {name: values[name][0] for name in descriptor.columns}
+        values = descriptor.compute([seen.frames])
+        return seen.row | {name: values[name][0] for name in descriptor.columns}
     except Exception as error:
-        return row | {"error": _reason(error)}
+        return seen.row | {"error": reason_of(error)}
 
 
 def _read(descriptor: MediaDescriptor | None, medium: Medium, time_limit: float) -> Frames:
@@ -165,7 +216,7 @@ def _bytes(medium: Medium) -> int | None:
         return None
 
 
-def _reason(error: Exception) -> str:
+def reason_of(error: BaseException) -> str:
     """An exception as one line for people."""
     if isinstance(error, GdoError):
         return str(error)

@@ -1,10 +1,11 @@
 """The view `candidate`: every sample with its strata and all its descriptor values, one row each.
 
-It is written anew whenever a descriptor's table or current version changes, so that any DuckDB client sees
-the same columns that selection reads.
+It is written anew whenever values are committed, so that any DuckDB client sees the same columns that
+selection reads, `quality_score` computed from the others among them.
 """
 
 import json
+from importlib import resources
 
 import duckdb
 
@@ -29,7 +30,11 @@ _KEYS = {"media": "s.media_ids[1]", "sample": "s.qa_uid"}
 
 
 def refresh_candidate(connection: duckdb.DuckDBPyConnection) -> None:
-    """Make `candidate` show the current version of every descriptor; imported values come first."""
+    """Make `candidate` show the current version of every descriptor; imported values come first.
+
+    Called in the transaction of whatever changed samples or values: the medians and spreads that
+    `quality_score` goes by are taken anew.
+    """
     rows = connection.execute(
         "SELECT name, subject, version, probe, columns FROM descriptor ORDER BY name"
     ).fetchall()
@@ -54,9 +59,22 @@ def refresh_candidate(connection: duckdb.DuckDBPyConnection) -> None:
     ]
     connection.execute(
         _VIEW.format(
-            values=",\n    ".join(shown + extra), described=" OR ".join(described), joins="\n".join(joins)
+            values=",\n        ".join(shown + extra),
+            described=" OR ".join(described),
+            joins="\n    ".join(joins),
         )
     )
+    _refresh_quality(connection, computed=len(values["vds"]) > 1)
+
+
+def _refresh_quality(connection: duckdb.DuckDBPyConnection, *, computed: bool) -> None:
+    """Renew table `quality_scale`; it stays empty until there is a vds, without which nothing has a score."""
+    imported = connection.execute("SELECT count(vds) > 0 FROM imported").fetchall()[0][0]
+    if computed or imported:
+        script = resources.files("gdo.pool") / "sql" / "refresh_quality.sql"
+        connection.execute(script.read_text())
+    else:
+        connection.execute("DELETE FROM quality_scale")
 
 
 def _literal(text: str) -> str:
@@ -70,25 +88,33 @@ def quoted(name: str) -> str:
 
 _VIEW = """
 CREATE OR REPLACE VIEW candidate AS
-SELECT
-    s.qa_uid, s.ordinal, s.source_id, s.line, s.id, s.turn, s.video_uid, s.data_source,
-    s.question, s.answer, s.media_ids, s.listed_frames,
-    s.question_tokens, s.answer_tokens, s.answer_distinct, s.temporal_words, s.mcq, s.mcq_raw,
-    s.uid_hash, s.text_hash, s.question_hash,
-    m.frames AS media_frames, m.width, m.height, m.fps, m.duration, m.error AS media_error,
-    s.bucket,
-    CASE WHEN s.bucket = 'image_qa' THEN 'image'
-         ELSE duration_of(kept_frames(s.listed_frames, m.frames, 32)) END AS duration_bucket,
-    temporal_of(s.bucket, s.temporal_words) AS temporal_category,
-    CASE WHEN s.mcq THEN 'MCQ' ELSE 'Open' END AS question_form,
-    q_len_of(s.question_tokens) AS q_len_bucket,
-    a_len_of(s.answer_tokens) AS a_len_bucket,
-    s.source_group,
-    i.qa_uid IS NOT NULL AS imported,
-    {described} AS described,
-    {values}
-FROM sample AS s
-LEFT JOIN media AS m ON m.media_id = s.media_ids[1]
-LEFT JOIN imported AS i ON i.qa_uid = s.qa_uid
-{joins}
+SELECT shown.* REPLACE (
+    CASE WHEN quality_score IS NULL AND NOT (imported AND scores_imported)
+        THEN quality_of(weight, guess, scale, total, vds, frame_diversity, self_consistency, ppl, amm, tnc,
+            cluster_rep, cluster_hard)
+        ELSE quality_score END AS quality_score
+)
+FROM (
+    SELECT
+        s.qa_uid, s.ordinal, s.source_id, s.line, s.id, s.turn, s.video_uid, s.data_source,
+        s.question, s.answer, s.media_ids, s.listed_frames,
+        s.question_tokens, s.answer_tokens, s.answer_distinct, s.temporal_words, s.mcq, s.mcq_raw,
+        s.uid_hash, s.text_hash, s.question_hash,
+        m.frames AS media_frames, m.width, m.height, m.fps, m.duration, m.error AS media_error,
+        s.bucket,
+        CASE WHEN s.bucket = 'image_qa' THEN 'image'
+             ELSE duration_of(kept_frames(s.listed_frames, m.frames, 32)) END AS duration_bucket,
+        temporal_of(s.bucket, s.temporal_words) AS temporal_category,
+        CASE WHEN s.mcq THEN 'MCQ' ELSE 'Open' END AS question_form,
+        q_len_of(s.question_tokens) AS q_len_bucket,
+        a_len_of(s.answer_tokens) AS a_len_bucket,
+        s.source_group,
+        i.qa_uid IS NOT NULL AS imported,
+        {described} AS described,
+        {values}
+    FROM sample AS s
+    LEFT JOIN media AS m ON m.media_id = s.media_ids[1]
+    LEFT JOIN imported AS i ON i.qa_uid = s.qa_uid
+    {joins}
+) AS shown, quality_constant
 """

@@ -8,6 +8,7 @@ from typing import Any
 import duckdb
 
 from gdo.errors import GdoError
+from gdo.pool.candidate import refresh_candidate
 from gdo.pool.samples import BlockResult
 from gdo.pool.store import scalar, sql_script, utc_now
 
@@ -81,6 +82,7 @@ def commit_parts(
         + ")",
         [source_id, utc_now(), *row.values()],
     )
+    refresh_candidate(connection)
     return IngestReport(
         path=source["path"],
         source_id=source_id,

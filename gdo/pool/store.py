@@ -32,6 +32,10 @@ LOCK_WAIT = 120.0
 _LOCKED = "Could not set lock on file"
 
 
+class OlderSchemaError(UsageError):
+    """A pool that an older gdo made cannot be read before it is brought up to date."""
+
+
 class Pool:
     """A pool on disk: the DuckDB file and the folder of side files beside it, `<file>.d/`."""
 
@@ -67,6 +71,15 @@ class Pool:
             connection.execute("COMMIT")
         finally:
             connection.close()
+
+    def upgrade(self) -> None:
+        """Bring a file that an older gdo made to this version's schema."""
+        try:
+            with self.read():
+                return
+        except OlderSchemaError:
+            with self.write():
+                return
 
     def _create(self) -> None:
         """Put an empty pool in place, whole, so that a killed first ingest leaves no half of one."""
@@ -175,7 +188,7 @@ def _check_version(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
     if have == 0:
         raise UsageError(f"{path} is a DuckDB file but not a pool (it has no table `migration`)")
     if have < want:
-        raise UsageError(
+        raise OlderSchemaError(
             f"{path} has schema {have}, this gdo reads {want}; any writing command, such as "
             f"`gdo describe {path} temporal`, brings it up to date"
         )

@@ -1,6 +1,7 @@
 """Figures of pools and subsets as tables for the terminal."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console, Group, RenderableType
@@ -9,6 +10,7 @@ from rich.text import Text
 
 if TYPE_CHECKING:
     from gdo.descriptors.engine import DescribeReport, DescriptorReport
+    from gdo.descriptors.estimate import EstimateReport
     from gdo.descriptors.importing import ImportReport
     from gdo.export.run import ExportReport
     from gdo.pool.commit import IngestReport
@@ -96,6 +98,43 @@ def describe_tables(report: "DescribeReport | DescriptorReport") -> RenderableTy
     if not reasons:
         return computed
     return Group(computed, Text(), table("No value (NULL)", ["descriptor", "reason", "rows>"], reasons))
+
+
+def estimate_tables(report: "EstimateReport") -> RenderableType:
+    """What each descriptor would cost, and what is trained before."""
+    rows = [
+        (
+            one.name,
+            one.probe,
+            one.missing,
+            one.timed,
+            _duration(one.seconds),
+            f"{one.hours:.2g} {one.unit}-hours",
+        )
+        for one in report.descriptors
+    ]
+    where = f"{report.workers} readers" + (f", {', '.join(report.devices)}" if report.devices else "")
+    parts: list[RenderableType] = [
+        table(
+            f"Estimated with {where}; nothing was stored",
+            ["descriptor", "probe", "missing>", "timed>", "time>", "cost>"],
+            rows,
+        )
+    ]
+    if report.training:
+        parts.append(Text(f"\nBefore that the self-proxy is trained: {_duration(report.training)}."))
+    if {"dependency", "stability"} <= {one.name for one in report.descriptors}:
+        parts.append(
+            Text("\ndependency and stability share the media's work when they are computed together.")
+        )
+    return Group(*parts)
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    days, rest = divmod(round(seconds), 86_400)
+    return (f"{days} d " if days else "") + str(timedelta(seconds=rest))
 
 
 def import_tables(report: "ImportReport") -> RenderableType:

@@ -106,6 +106,9 @@ def load_probe(card: ProbeCard, *, device: str) -> ModelProbe:
         GdoError: The model cannot be loaded, or cannot score: no chat template, no image input, no room for
             the frames in its context.
     """
+    from transformers.utils.logging import disable_progress_bar
+
+    disable_progress_bar()
     processor = _load_processor(card)
     return make_probe(card, processor, _load_model(card, device))
 

@@ -1,0 +1,72 @@
+"""How large a self-proxy is and what it is shown, for a CPU and for a GPU."""
+
+from dataclasses import dataclass
+
+from gdo.descriptors.probe.contract import ProbeSettings
+from gdo.pool.frames import FrameBudget
+
+PATCH = 8
+"""Side of a patch in pixels."""
+MERGE = 2
+"""Patches of a visual token, along each side."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """The size of a model and of what it sees.
+
+    Attributes:
+        hidden: Width of the text part.
+        layers: Layers of the text part.
+        heads: Attention heads of the text part.
+        vision_hidden: Width of the vision tower.
+        vision_layers: Layers of the vision tower.
+        vision_heads: Attention heads of the vision tower.
+        vocabulary: Most tokens of the tokenizer.
+        frames: Most frames of a video.
+        image_pixels: Pixels that an image is scaled to, about.
+        frame_pixels: Pixels that a frame of a video is scaled to, about.
+        samples: Most samples of the pool that are trained on.
+        batch_tokens: Tokens of a batch.
+        minutes: Time of the training, unless told.
+        rate: Highest learning rate.
+    """
+
+    hidden: int = 128
+    layers: int = 4
+    heads: int = 4
+    vision_hidden: int = 64
+    vision_layers: int = 2
+    vision_heads: int = 2
+    vocabulary: int = 4096
+    frames: int = 8
+    image_pixels: int = 80 * 80
+    frame_pixels: int = 48 * 48
+    samples: int = 4096
+    batch_tokens: int = 1024
+    minutes: float = 4.0
+    rate: float = 2e-3
+
+    @property
+    def settings(self) -> ProbeSettings:
+        """What the probe must use when it asks this model."""
+        budget = FrameBudget(frames=self.frames, max_pixels=max(self.image_pixels, self.frame_pixels))
+        return ProbeSettings(budget=budget, frames_as="video")
+
+
+CPU = Shape()
+CUDA = Shape(
+    hidden=256,
+    layers=6,
+    heads=8,
+    vision_hidden=192,
+    vision_layers=4,
+    vision_heads=6,
+    vocabulary=8192,
+    image_pixels=128 * 128,
+    frame_pixels=96 * 96,
+    samples=32_768,
+    batch_tokens=8192,
+    minutes=10.0,
+    rate=1e-3,
+)
