@@ -72,7 +72,7 @@ def reference(probe: ModelProbe, group: Group, asked: Asked, *, blind: bool) -> 
     processor, model = probe.chat.processor, probe.forest.model
     images, videos, metadata, parts = [], [], [], []
     for frames in () if blind else group.media:
-        if probe.card.settings.frames_as == "video" and frames.info.kind != "image":
+        if probe.card.settings.frames_as == "video" and len(frames.images) > 1:
             parts.append({"type": "video"})
             videos.append(np.stack(frames.images))
             fps = frames.info.fps or 1.0

@@ -6,7 +6,6 @@ from typing import Protocol
 from rich.console import RenderableType
 from rich.text import Text
 
-from gdo.descriptors.catalog import DESCRIPTORS
 from gdo.descriptors.engine import Progress, describe
 from gdo.export.run import export
 from gdo.pool.ingest import ingest
@@ -23,6 +22,8 @@ from gdo.selectors.select import select
 
 PRESET_SETTINGS = ("min_count=100", "max_ratio=0.1")
 """The released presets start at 12,000 samples; a pool of two thousand wants less."""
+PROXY_MINUTES = 1.0
+"""A first look; `gdo describe` trains the self-proxy for longer."""
 
 
 class Line(Protocol):
@@ -51,8 +52,11 @@ def run_demo(folder: Path, *, samples: int, seed: int, line: Line) -> None:
     reports = ingest(pool, list(made.files), media_root=made.media_root)
     show(ingest_tables(reports))
 
-    _step(f"gdo describe {pool}")
-    show(describe_tables(describe(pool, list(DESCRIPTORS), progress=line.show)))
+    _step(f"gdo describe {pool} --proxy-minutes {PROXY_MINUTES:g}")
+    described = describe(
+        pool, proxy_minutes=PROXY_MINUTES, progress=line.show, say=lambda sentence: show(Text(sentence))
+    )
+    show(describe_tables(described))
 
     settings = " ".join(f"--set {setting}" for setting in PRESET_SETTINGS)
     _step(f"gdo select {pool} --preset temp {settings}")
@@ -69,7 +73,7 @@ def _step(command: str) -> None:
 
 
 _SUBSET = """
-SELECT c.qa_uid, c.amm, c.tnc, m.role
+SELECT c.qa_uid, c.amm, c.tnc, c.vds, m.role
 FROM candidate AS c
 LEFT JOIN subset_sample AS m ON m.qa_uid = c.qa_uid AND m.subset = 'temp' AND m.role = 'chosen'
 """
@@ -79,14 +83,17 @@ def _truth(pool: Path, truth: Path) -> None:
     """What the chosen samples really are, by the side table that the pool never sees."""
     import polars as pl
 
-    chosen = pl.DataFrame(run_sql(pool, _SUBSET).rows, ["qa_uid", "amm", "tnc", "role"], orient="row")
+    chosen = pl.DataFrame(run_sql(pool, _SUBSET).rows, ["qa_uid", "amm", "tnc", "vds", "role"], orient="row")
     joined = pl.read_parquet(truth).join(chosen, on="qa_uid")
     counts = joined.group_by("kind").agg(
-        pool=pl.len(), subset=pl.col("role").is_not_null().sum(), tnc=pl.col("tnc").mean()
+        pool=pl.len(),
+        subset=pl.col("role").is_not_null().sum(),
+        tnc=pl.col("tnc").mean(),
+        vds=pl.col("vds").mean(),
     )
     rows = counts.sort("pool", "kind", descending=True).rows()
     _step("the subset in the light of the truth")
-    show(table("Kinds of questions", ["kind", "pool>", "subset>", "mean tnc>"], rows))
+    show(table("Kinds of questions", ["kind", "pool>", "subset>", "mean tnc>", "mean vds>"], rows))
     clips = joined.filter(pl.col("true_flow").is_not_null()).unique("media")
     correlation = clips.select(pl.corr("amm", "true_flow", method="spearman")).item()
     parts: list[RenderableType] = [

@@ -39,12 +39,12 @@ class Shown:
 def show_media(media: Sequence[Frames], settings: ProbeSettings) -> Shown:
     """The frames of all media in order: each as an image, or those of one video as a video.
 
-    A still image is an image in either case.
+    A single frame is an image in either case: models of video take two frames or more.
     """
     parts, images, videos, metadata = list[dict[str, str]](), list[Tensor](), list[Tensor](), []
     for frames in media:
         pictures = [torch.from_numpy(image).permute(2, 0, 1) for image in frames.images]
-        if settings.frames_as == "images" or frames.info.kind == "image":
+        if settings.frames_as == "images" or len(pictures) == 1:
             parts += [{"type": "image"} for _ in pictures]
             images += pictures
         else:
