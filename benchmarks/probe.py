@@ -28,6 +28,7 @@ from gdo.descriptors.probe.forest import Work
 from gdo.descriptors.probe.load import make_probe
 from gdo.descriptors.probe.questions import ask_temporal
 from gdo.descriptors.probe.scorer import ModelProbe
+from gdo.descriptors.probe.vision import group_pictures
 from gdo.pool.frames import FrameBudget, Frames, MediaInfo
 
 PEAK = {"H200": 989e12, "H100": 989e12, "A100": 312e12, "L40": 181e12, "4090": 165e12}
@@ -147,6 +148,7 @@ def build(shape: Shape, settings: ProbeSettings, device: str, dtype: torch.dtype
     with torch.device(device):
         model = make_model(shape, processor.tokenizer, seed=0)
     torch.set_default_dtype(torch.float32)
+    group_pictures(model)
     card = ProbeCard("random", "random", "random", str(dtype).removeprefix("torch."), settings)
     return make_probe(card, processor, model)
 

@@ -13,7 +13,7 @@ from gdo.descriptors.probe import scorer
 from gdo.descriptors.probe.contract import Asked, Group, ProbeSettings
 from gdo.descriptors.probe.load import load_probe, read_card
 from gdo.descriptors.probe.questions import ask_temporal
-from gdo.descriptors.probe.sampling import jaccard, pick
+from gdo.descriptors.probe.sampling import TRIES, jaccard, pick
 from gdo.descriptors.probe.scorer import ModelProbe
 from gdo.errors import GdoError
 from gdo.pool.frames import FrameBudget, Frames, MediaInfo
@@ -118,6 +118,27 @@ def test_batched_losses_are_those_of_single_samples(folder: Path, frames_as: str
     assert max(abs(a - b) for a, b in zip(shown, blind, strict=True)) > 0.05  # the pictures do matter
 
 
+def test_pictures_are_seen_together_as_one_by_one(folder: Path) -> None:
+    from transformers import AutoModelForImageTextToText
+
+    probe, alone = probe_of(folder), AutoModelForImageTextToText.from_pretrained(folder).eval()
+    random = np.random.default_rng(10)
+    images = [random.integers(0, 256, (*size, 3), dtype=np.uint8) for size in ((40, 56), (56, 40), (40, 56))]
+    inputs = probe.chat.processor.image_processor(images, return_tensors="pt")
+    with torch.inference_mode():
+        got, want = (
+            model.base_model.get_image_features(inputs["pixel_values"], inputs["image_grid_thw"])
+            for model in (probe.forest.model, alone)
+        )
+    assert probe.forest.model.base_model.visual.config._attn_implementation != "sdpa"
+    for name in ("pooler_output", "deepstack_features"):
+        parts = [part for value in (got[name], want[name]) for part in value]
+        flat = [torch.cat(list(part)) if isinstance(part, tuple | list) else part for part in parts]
+        half = len(flat) // 2
+        for a, b in zip(flat[:half], flat[half:], strict=True):
+            assert torch.allclose(a, b, rtol=1e-4, atol=1e-5)
+
+
 @pytest.mark.slow
 def test_real_images_and_video_files(folder: Path, shared: Path) -> None:
     pool = shared / "data" / "realpool"
@@ -197,12 +218,16 @@ def test_answers_are_sampled_from_the_model(folder: Path) -> None:
 
 
 def test_sampled_tokens_follow_the_distribution() -> None:
-    logits = torch.log(torch.tensor([[0.5, 0.3, 0.15, 0.05]]))
-    uniform = torch.linspace(0, 0.9999, 10_000, dtype=torch.float64)
-    tokens = pick(logits.expand(10_000, -1), uniform, 1.0, 0.9)
-    counts = torch.bincount(tokens, minlength=4) / 10_000
-    assert counts.tolist() == pytest.approx([0.5 / 0.95, 0.3 / 0.95, 0.15 / 0.95, 0.0], abs=2e-3)
-    assert pick(logits, torch.tensor([0.999], dtype=torch.float64), 1.0, 0.4).tolist() == [0]
+    """The last token is out: those before it reach 0.9."""
+    logits = torch.log(torch.tensor([[0.3, 0.05, 0.5, 0.15]]))
+    uniform = torch.tensor(np.random.default_rng(0).random((20_000, TRIES)))
+    tokens = pick(logits.expand(20_000, -1), uniform, 1.0, 0.9)
+    counts = torch.bincount(tokens, minlength=4) / 20_000
+    assert counts.tolist() == pytest.approx([0.3 / 0.95, 0.0, 0.5 / 0.95, 0.15 / 0.95], abs=0.015)
+    warm = torch.bincount(pick(logits.expand(20_000, -1), uniform, 2.0, 1.0), minlength=4) / 20_000
+    want = torch.softmax(logits[0] / 2, -1)
+    assert warm.tolist() == pytest.approx(want.tolist(), abs=0.015)
+    assert pick(logits, uniform[:1], 1.0, 0.4).tolist() == [2]
 
 
 def test_jaccard_of_token_sets() -> None:

@@ -19,6 +19,7 @@ from gdo.descriptors.probe.contract import Asked, Group, ProbeCard, ProbeSetting
 from gdo.descriptors.probe.forest import Forest, refuse_context
 from gdo.descriptors.probe.plain import plain_loss
 from gdo.descriptors.probe.scorer import ModelProbe
+from gdo.descriptors.probe.vision import group_pictures
 from gdo.errors import GdoError, UsageError
 from gdo.pool.frames import Frames, MediaInfo
 
@@ -26,7 +27,7 @@ PROXY_FILE = "gdo.json"
 """What marks a folder as a self-proxy's; it holds the settings that it was trained for."""
 WHOLE_BYTES = 2**28
 """Model folders up to this size are hashed whole, larger ones by the ends of their files."""
-BUDGETS = {"cpu": (1024, 8192), "cuda": (4096, 65536)}
+BUDGETS = {"cpu": (512, 8192), "cuda": (4096, 65536)}
 """Positions of a row and of a batch."""
 CONTRACT_PIXELS = 50_176
 TOLERANCE = {torch.float32: 1e-3, torch.bfloat16: 5e-2}
@@ -144,9 +145,9 @@ def make_probe(card: ProbeCard, processor: Any, model: Any) -> ModelProbe:
 
 
 def _told_attention(model: Any) -> str:
-    vision = getattr(model.config, "vision_config", None)
     text = model.config.get_text_config()._attn_implementation
-    return f"{getattr(vision, '_attn_implementation', text)} for pictures, {text} for text"
+    vision = getattr(getattr(model.config, "vision_config", None), "_attn_implementation", text)
+    return f"{vision if vision.startswith('flash') else text} for pictures, {text} for text"
 
 
 def _versions() -> dict[str, str]:
@@ -205,6 +206,7 @@ def _load_model(card: ProbeCard, device: str) -> Any:
             model = AutoModelForImageTextToText.from_pretrained(
                 card.source, dtype=getattr(torch, card.dtype), attn_implementation=attention
             )
+            group_pictures(model)
             return model.to(device).eval()
         except (OSError, ValueError, KeyError, ImportError) as error:
             if attention is last:

@@ -17,6 +17,9 @@ from gdo.descriptors.probe.forest import Forest, States, last_prompt_states
 from gdo.descriptors.probe.packing import Place
 from gdo.pool.text import hash64
 
+TRIES = 64
+"""Draws for one token; each is taken with a probability of `top_p` at least."""
+
 
 def jaccard(answers: Sequence[Sequence[int]]) -> float:
     """Mean pairwise Jaccard similarity of the answers' token sets, 0 to 1; two empty answers agree.
@@ -28,32 +31,40 @@ def jaccard(answers: Sequence[Sequence[int]]) -> float:
     return sum(scores) / len(scores)
 
 
-def draws(seed: int, name: str, count: int) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
-    """Uniform numbers of one answer, the same in whatever batch it is sampled."""
-    return np.random.Generator(np.random.Philox(key=[seed, hash64(name)])).random(count)
+def draws(seed: int, name: str, count: int) -> np.ndarray[tuple[int, int], np.dtype[np.float64]]:
+    """Uniform numbers for the tokens of one answer, [count, TRIES], the same in whatever batch it stands."""
+    return np.random.Generator(np.random.Philox(key=[seed, hash64(name)])).random((count, TRIES))
 
 
 def pick(logits: Tensor, uniform: Tensor, temperature: float, top_p: float) -> Tensor:
-    """Sample one token per row by inverse distribution function.
+    """Sample one token per row from the fewest likeliest tokens that reach `top_p`.
+
+    A token is drawn from all by the inverse distribution function and taken if those likelier than it do not
+    reach `top_p` by themselves; so nothing is sorted. The most likely one stands in where no draw is taken.
 
     Args:
         logits: float32 [rows, vocabulary].
-        uniform: One number from 0 to 1 per row, float64 [rows].
+        uniform: Numbers from 0 to 1, float64 [rows, tries].
         temperature: Logits are divided by it.
-        top_p: The fewest tokens that reach this probability are sampled from.
+        top_p: Above 0, at most 1.
 
     Returns:
         Token ids, int64 [rows].
     """
-    share = torch.softmax(logits.double() / temperature, dim=-1)
-    falling = share.sort(descending=True).values
-    before = falling.cumsum(-1) - falling
-    least = falling.masked_fill(before >= top_p, 1.0).min(-1, keepdim=True).values
-    share = share.masked_fill(share < least, 0.0)
-    # In the order of the ids, which noise in the last digit does not change.
-    reached = share.cumsum(-1)
-    at = (reached <= uniform[:, None] * reached[:, -1:]).sum(-1)
-    return at.clamp(max=logits.shape[-1] - 1)
+    share = torch.softmax(logits / temperature, dim=-1)
+    reached = share.cumsum(-1, dtype=torch.float64)
+    tokens = share.argmax(-1)
+    open_rows = torch.arange(len(share), device=share.device)
+    for number in range(uniform.shape[1]):
+        drawn = uniform[open_rows, number] * reached[:, -1]
+        at = torch.searchsorted(reached, drawn[:, None], right=True).clamp(max=share.shape[1] - 1)
+        likelier = share.masked_fill(share <= share.gather(1, at), 0.0).sum(-1)
+        taken = likelier < top_p
+        tokens[open_rows[taken]] = at[taken, 0]
+        if bool(taken.all()):
+            break
+        open_rows, share, reached = open_rows[~taken], share[~taken], reached[~taken]
+    return tokens
 
 
 @dataclass(slots=True)
