@@ -14,17 +14,17 @@ import torch
 
 from gdo.demo.make import make_example_pool
 from gdo.descriptors.probe.chat import Chat, show_media
-from gdo.descriptors.probe.contract import Asked
+from gdo.descriptors.probe.contract import Asked, Group
 from gdo.descriptors.probe.forest import Forest
 from gdo.descriptors.probe.load import load_probe, read_card
-from gdo.descriptors.probe.packing import Packed, fill_rows, pack
+from gdo.descriptors.probe.packing import Packed, Tree, fill_rows, pack
 from gdo.descriptors.probe.questions import STATIC, TEMPORAL, ask_temporal
 from gdo.descriptors.proxy import make, sample, train
 from gdo.descriptors.proxy.course import batches
 from gdo.descriptors.proxy.language import SPECIAL, fit_tokenizer, make_processor
 from gdo.descriptors.proxy.lessons import Lessons, make_lessons, to_pixels
 from gdo.descriptors.proxy.make import HELD_OUT, ensure_proxy, proxy_folder, untrained_proxy
-from gdo.descriptors.proxy.model import CONTEXT, build_model, use_grouped_attention
+from gdo.descriptors.proxy.model import CONTEXT, build_model
 from gdo.descriptors.proxy.report import Losses, ProxyReport, load_report
 from gdo.descriptors.proxy.sample import Draw, draw_sample
 from gdo.descriptors.proxy.shape import CPU, CUDA, Shape
@@ -101,7 +101,7 @@ def test_it_is_trained_once_and_loads_by_the_ordinary_way(pool: Pool) -> None:
 
     folder = proxy_folder(pool)
     report, stamp = load_report(folder), (folder / "model.safetensors").stat().st_mtime_ns
-    assert report.steps == STEPS and report.seconds > 0 and report.seed == 42
+    assert report.steps == report.kept_step == STEPS and report.seconds > 0 and report.seed == 42
     assert report.samples + report.held_out == 60 and report.held_out > 0 and report.unreadable == 0
     assert ensure_proxy(pool, seed=7) == report
     assert (folder / "model.safetensors").stat().st_mtime_ns == stamp
@@ -186,15 +186,6 @@ def test_batches_depend_on_the_seed_alone_and_keep_to_their_size(school: School)
         assert len(batch) == 1 or sum(tree.length for tree in batch) <= 512
 
 
-def test_attention_by_length_is_attention_picture_by_picture(school: School) -> None:
-    forest = school.new_forest()
-    packed = pack(fill_rows(school.lessons.shown, 256), 0)
-    packed = replace(packed, media=to_pixels(packed.media))
-    one_by_one = forest.forward(packed).hidden
-    use_grouped_attention(forest.model)
-    torch.testing.assert_close(forest.forward(packed).hidden, one_by_one)
-
-
 def test_the_training_loss_is_that_of_the_probe(school: School) -> None:
     forest = school.new_forest()
     packed: Packed = pack(fill_rows(list(school.lessons.blind.values())[:7], 256), 0)
@@ -262,6 +253,42 @@ def test_training_lowers_the_loss(school: School, tmp_path: Path) -> None:
     plan = train.Plan(60, 40, 3e-3, 1024, 1, "key")
     train.train(school.new_forest(), school.lessons, plan, tmp_path, lambda s, loss: losses.append(loss))
     assert losses[-1] < losses[0] - 1
+
+
+def test_it_ends_where_it_learns_no_more_and_keeps_the_best(
+    school: School, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held_out = iter([3.0, 1.0, 2.0, 2.0, 2.0])
+    monkeypatch.setattr(train, "held_out_loss", lambda forest, lessons: next(held_out))
+    monkeypatch.setattr(train, "CHECK_EVERY", 2)
+    monkeypatch.setattr(train, "PATIENCE", 3)
+    weights = dict[int, torch.Tensor]()
+    forest = school.new_forest()
+
+    def look(state: train.State, loss: float) -> None:
+        weights[state.step] = forest.model.lm_head.weight.detach().clone()
+
+    plan = train.Plan(60, 100, 1e-3, 512, 1, "key")
+    state = train.train(forest, school.lessons, plan, tmp_path, look)
+    assert (state.step, state.best_step, state.best) == (8, 4, 1.0)
+    assert torch.equal(forest.model.lm_head.weight, weights[4])
+    assert not torch.equal(weights[4], weights[8])
+
+
+def test_media_that_the_processor_refuses_are_left_out(
+    school: School, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = Chat.media_trees
+
+    def picky(self: Chat, group: Group, samples: list[int], *, answer: bool) -> list[Tree]:
+        if group.media[0].info.kind == "video":
+            raise ValueError("no videos")
+        return whole(self, group, samples, answer=answer)
+
+    monkeypatch.setattr(Chat, "media_trees", picky)
+    lessons = make_lessons(school.chat, school.draw.rows, school.frames)
+    assert 0 < len(lessons.blind) < len(school.draw.rows)
+    assert {branch.sample for tree in lessons.shown for branch in tree.branches} == set(lessons.blind)
 
 
 def test_unreadable_media_are_left_out_and_counted(tmp_path: Path, files: Path) -> None:

@@ -84,7 +84,7 @@ class LocalModels:
         from gdo.descriptors.proxy.make import untrained_proxy
         from gdo.descriptors.proxy.shape import CPU, CUDA
 
-        made = untrained_proxy(pool, folder / "proxy")
+        made = untrained_proxy(pool, folder / "proxy", device=device)
         shape = CUDA if device.startswith("cuda") else CPU
         (made / PROXY_FILE).write_text(json.dumps({"settings": asdict(shape.settings)}))
         return made, shape.minutes

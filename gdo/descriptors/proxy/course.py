@@ -9,8 +9,6 @@ from gdo.descriptors.proxy.lessons import Lessons
 
 BRANCHES = 4
 """Samples of one medium that are learned from at once."""
-BLIND_SHARE = 0.05
-"""Samples that are shown without their media too, in every round."""
 TEMPORAL_SHARE = 0.05
 """Samples whose question is asked about instead, in every round."""
 
@@ -30,9 +28,12 @@ def batches(lessons: Lessons, seed: int, tokens: int) -> Iterator[list[Tree]]:
 
 
 def _round(lessons: Lessons, rng: Random) -> list[Tree]:
-    """All samples once, in a random order."""
+    """All samples once with their media and once without, in a random order.
+
+    Were they seldom blind, texts would be known by heart beside media only, and vds would be of that.
+    """
     learned = [n for n in lessons.blind if not lessons.rows[n].held_out]
-    trees = [lessons.blind[n] for n in learned if not lessons.rows[n].media or rng.random() < BLIND_SHARE]
+    trees = [lessons.blind[n] for n in learned]
     trees += [lessons.temporal[n] for n in learned if rng.random() < TEMPORAL_SHARE]
     for tree in lessons.shown:
         branches = [branch for branch in tree.branches if not lessons.rows[branch.sample].held_out]

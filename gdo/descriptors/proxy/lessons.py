@@ -34,20 +34,23 @@ class Lessons:
 
 
 def make_lessons(chat: Chat, rows: Sequence[Row], frames: Mapping[int, Frames]) -> Lessons:
-    """Make trees of the samples whose media could all be read."""
+    """Make trees of the samples whose media could all be read, and are not refused by the processor."""
     lessons = Lessons(rows)
     numbers = [n for n, row in enumerate(rows) if all(key in frames for key in row.media)]
     numbers.sort(key=lambda n: rows[n].media)
     for media, members in groupby(numbers, key=lambda n: rows[n].media):
         samples = list(members)
         asked = [Asked(rows[n].qa_uid, rows[n].question, rows[n].answer) for n in samples]
+        group = Group(tuple(frames[key] for key in media), tuple(asked))
+        try:
+            trees = chat.media_trees(group, samples, answer=True) if media else []
+        except Exception:  # processors raise whatever they like
+            continue
+        lessons.shown += [_as_bytes(tree) for tree in trees]
         for one, n in zip(asked, samples, strict=True):
             lessons.blind[n] = chat.blind_tree(one, n)
             word = TEMPORAL if rows[n].temporal else STATIC
             lessons.temporal[n] = chat.blind_tree(Asked("", ask_temporal(one.question), word), n)
-        if media:
-            group = Group(tuple(frames[key] for key in media), tuple(asked))
-            lessons.shown += [_as_bytes(tree) for tree in chat.media_trees(group, samples, answer=True)]
     return lessons
 
 

@@ -72,7 +72,7 @@ def ensure_proxy(
     with locked(part):
         if target.exists():
             return load_report(target)
-        shape = CUDA if device.startswith("cuda") else CPU
+        shape = _shape(device)
         job = _Job(pool, shape, seed, device, minutes or shape.minutes, _steps, progress or _silent)
         report = job.run(part, usable_cores() if workers is None else workers)
         (part / "model").replace(target)
@@ -80,22 +80,28 @@ def ensure_proxy(
     return report
 
 
-def untrained_proxy(pool: Pool, folder: Path, seed: int = 42) -> Path:
+def untrained_proxy(pool: Pool, folder: Path, seed: int = 42, device: str = "cpu") -> Path:
     """Write a proxy of the same tokenizer and shape with random weights, to time a probe by.
 
     Args:
         pool: The pool whose text the tokenizer is fitted on.
         folder: Where to; made if missing.
         seed: Of the sample and the weights.
+        device: Where it is to compute, which decides on its size.
 
     Returns:
         The folder.
     """
     from gdo.descriptors.proxy.model import save_model
 
-    model, processor = _new_model(draw_sample(pool, seed, CPU.samples), CPU, seed)
+    shape = _shape(device)
+    model, processor = _new_model(draw_sample(pool, seed, shape.samples), shape, seed)
     save_model(model, processor, folder)
     return folder
+
+
+def _shape(device: str) -> Shape:
+    return CUDA if device.startswith("cuda") else CPU
 
 
 def _silent(what: str, done: int, total: int | None, note: str) -> None:
@@ -129,14 +135,15 @@ class _Job:
         import torch
 
         from gdo.descriptors.probe.forest import Forest
+        from gdo.descriptors.probe.vision import group_pictures
         from gdo.descriptors.proxy.measure import measure
-        from gdo.descriptors.proxy.model import save_model, use_grouped_attention
+        from gdo.descriptors.proxy.model import save_model
         from gdo.descriptors.proxy.train import ROW, train
 
         draw = draw_sample(self.pool, self.seed, self.shape.samples)
         model, processor = _new_model(draw, self.shape, self.seed)
         lessons = self._lessons(draw, model, processor, workers)
-        use_grouped_attention(model)
+        group_pictures(model)
         pad = processor.tokenizer.pad_token_id
         device, budget = torch.device(self.device), 4 * self.shape.batch_tokens
         forest = Forest(model.to(device), device, pad, ROW, budget)
@@ -191,6 +198,7 @@ class _Job:
             minutes=self.minutes,
             seconds=round(state.seconds, 1),
             steps=state.step,
+            kept_step=state.best_step,
             parameters=sum(weight.numel() for weight in model.parameters()),
             samples=len(lessons.blind) - held_out,
             held_out=held_out,

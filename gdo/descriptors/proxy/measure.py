@@ -10,6 +10,9 @@ from gdo.descriptors.probe.packing import Tree
 from gdo.descriptors.proxy.lessons import Lessons, to_pixels
 from gdo.descriptors.proxy.report import Losses
 
+CHECKED = 128
+"""Held-out trees that tell during the training whether it still learns."""
+
 
 def measure(forest: Forest, lessons: Lessons) -> Losses | None:
     """Score the held-out samples that show media."""
@@ -35,6 +38,15 @@ def measure(forest: Forest, lessons: Lessons) -> Losses | None:
 
     of_words = sum(unigram(token) for answer in answers.values() for token in answer) / tokens
     return Losses(per_token(seen), per_token(blind), of_words, mean, spread / math.sqrt(len(gains)))
+
+
+def held_out_loss(forest: Forest, lessons: Lessons) -> float:
+    """Mean loss of the held-out samples as the pool shows them, at most `CHECKED` trees of them."""
+    trees = [tree for tree in lessons.shown if lessons.rows[tree.branches[0].sample].held_out]
+    if not trees:
+        trees = [tree for n, tree in lessons.blind.items() if lessons.rows[n].held_out]
+    losses = _losses(forest, [replace(tree, media=to_pixels(tree.media)) for tree in trees[:CHECKED]])
+    return sum(losses.values()) / len(losses) if losses else math.inf
 
 
 def _losses(forest: Forest, trees: Sequence[Tree]) -> dict[int, float]:

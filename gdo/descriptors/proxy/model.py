@@ -1,4 +1,4 @@
-"""The proxy's network: a small Qwen3-VL with random weights; attention over many small pictures at once."""
+"""The proxy's network: a small Qwen3-VL with random weights."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -7,15 +7,13 @@ from gdo.descriptors.proxy.language import END, IMAGE, PAD, VIDEO, VISION_END, V
 from gdo.descriptors.proxy.shape import MERGE, PATCH, Shape
 
 if TYPE_CHECKING:
-    import torch
     from transformers import PreTrainedTokenizerFast, Qwen3VLForConditionalGeneration, Qwen3VLProcessor
 
 CONTEXT = 32_768
 """Most positions of the text part."""
 
-_ATTENTION = (
-    "gdo_flash_by_length"  # "flash" in the name: the vision tower then hands over all pictures at once
-)
+INITIAL = 0.08
+"""Spread of the random weights; with the usual 0.02 so small a model hardly comes to use pictures."""
 
 
 def build_model(
@@ -54,7 +52,7 @@ def _text_config(shape: Shape, vocabulary: int, pad: int) -> dict[str, Any]:
         "num_key_value_heads": shape.heads,
         "head_dim": head,
         "max_position_embeddings": CONTEXT,
-        "initializer_range": 0.06,
+        "initializer_range": INITIAL,
         "rope_parameters": {
             "rope_type": "default",
             "rope_theta": 10_000.0,
@@ -76,8 +74,8 @@ def _vision_config(shape: Shape) -> dict[str, Any]:
         "temporal_patch_size": 2,
         "out_hidden_size": shape.hidden,
         "num_position_embeddings": 256,
-        "deepstack_visual_indexes": [],
-        "initializer_range": 0.06,
+        "deepstack_visual_indexes": [0],
+        "initializer_range": INITIAL,
     }
 
 
@@ -89,42 +87,3 @@ def save_model(model: "Qwen3VLForConditionalGeneration", processor: "Qwen3VLProc
     logging.disable_progress_bar()
     model.save_pretrained(folder)
     processor.save_pretrained(folder)
-
-
-def use_grouped_attention(model: "Qwen3VLForConditionalGeneration") -> None:
-    """Let the vision tower attend within all pictures of a size at once, not in one call for each."""
-    from transformers import AttentionInterface
-
-    AttentionInterface.register(_ATTENTION, _attention_by_length)
-    model.model.visual.config._attn_implementation = _ATTENTION
-
-
-def _attention_by_length(
-    module: "torch.nn.Module",
-    query: "torch.Tensor",
-    key: "torch.Tensor",
-    value: "torch.Tensor",
-    attention_mask: "torch.Tensor | None",
-    *,
-    cu_seq_lens_q: "torch.Tensor",
-    scaling: float,
-    **_: Any,
-) -> tuple["torch.Tensor", None]:
-    """Attention within segments; query, key and value are [1, heads, positions, head_dim]."""
-    import torch
-
-    ends = cu_seq_lens_q.long()
-    lengths = ends.diff()
-    parts, places = [], []
-    for length in sorted(set(lengths.tolist())):
-        starts = ends[:-1][lengths == length]
-        place = (starts[:, None] + torch.arange(length, device=starts.device)).flatten()
-        q, k, v = (
-            x[0][:, place].reshape(x.shape[1], len(starts), length, -1).transpose(0, 1)
-            for x in (query, key, value)
-        )
-        out = torch.nn.functional.scaled_dot_product_attention(q, k, v, scale=scaling)
-        parts.append(out.transpose(1, 2).flatten(0, 1))
-        places.append(place)
-    back = torch.cat(places).argsort()
-    return torch.cat(parts)[back][None], None

@@ -44,6 +44,7 @@ class ProxyReport:
         minutes: Time it was given.
         seconds: Time it trained.
         steps: Steps it took.
+        kept_step: The step whose weights were kept: those of the least held-out loss.
         parameters: Number of weights.
         samples: Samples it was trained on.
         held_out: Samples that were kept back.
@@ -60,6 +61,7 @@ class ProxyReport:
     minutes: float
     seconds: float
     steps: int
+    kept_step: int
     parameters: int
     samples: int
     held_out: int

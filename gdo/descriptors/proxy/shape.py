@@ -35,9 +35,9 @@ class Shape:
     hidden: int = 128
     layers: int = 4
     heads: int = 4
-    vision_hidden: int = 64
+    vision_hidden: int = 96
     vision_layers: int = 2
-    vision_heads: int = 2
+    vision_heads: int = 3
     vocabulary: int = 4096
     frames: int = 8
     image_pixels: int = 80 * 80

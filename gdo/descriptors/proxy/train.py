@@ -15,6 +15,7 @@ from gdo.descriptors.probe.forest import Forest
 from gdo.descriptors.probe.packing import Packed, fill_rows, pack
 from gdo.descriptors.proxy.course import batches
 from gdo.descriptors.proxy.lessons import Lessons, to_pixels
+from gdo.descriptors.proxy.measure import held_out_loss
 from gdo.pool.atomic import write_aside
 
 CHECKPOINT = "checkpoint.pt"
@@ -24,6 +25,10 @@ WARM_UP = 100
 """Steps in which the learning rate rises, or a tenth of all where that is less."""
 ROW = 256
 """Positions of a row."""
+CHECK_EVERY = 50
+"""Steps between two looks at the held-out samples."""
+PATIENCE = 300
+"""Steps without a better held-out loss after which the training ends: it would only learn by heart."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,10 +54,19 @@ class Plan:
 
 @dataclass(slots=True)
 class State:
-    """How far the training is."""
+    """How far the training is.
+
+    Attributes:
+        step: Steps done.
+        seconds: Time taken.
+        best: Least held-out loss so far.
+        best_step: The step it had then.
+    """
 
     step: int = 0
     seconds: float = 0.0
+    best: float = math.inf
+    best_step: int = 0
 
     def done(self, plan: Plan) -> float:
         """Share of the training that is over, from 0."""
@@ -66,7 +80,9 @@ def train(
     folder: Path,
     progress: Callable[[State, float], None],
 ) -> State:
-    """Train the forest's model until the plan is over, going on with a checkpoint in `folder`.
+    """Train the forest's model until the plan is over or it learns no more, and keep its best weights.
+
+    A checkpoint in `folder` is gone on with.
 
     Args:
         forest: The model, on its device.
@@ -75,29 +91,45 @@ def train(
         folder: Where checkpoints are kept.
         progress: Told the state and the running loss after every step.
     """
-    model = forest.model
+    model, path = forest.model, folder / CHECKPOINT
     optimizer = _optimizer(model, plan.rate)
-    state = _resume(folder / CHECKPOINT, plan.key, model, optimizer)
+    best = {name: value.clone() for name, value in model.state_dict().items()}
+    state = _resume(path, plan.key, model, optimizer, best)
     model.train()
     kept = clock = time.monotonic()
     loss = math.nan
     for batch in islice(batches(lessons, plan.seed, plan.tokens), state.step, None):
         share = state.done(plan)
-        if share >= 1:
+        if share >= 1 or state.step - state.best_step > PATIENCE:
             break
         for group in optimizer.param_groups:
             group["lr"] = plan.rate * _height(state.step, share, plan)
-        packed = pack(fill_rows(batch, ROW), forest.pad)
-        value = _step(forest, packed, optimizer)
+        value = _step(forest, pack(fill_rows(batch, ROW), forest.pad), optimizer)
         loss = value if math.isnan(loss) else 0.95 * loss + 0.05 * value
+        state.step += 1
+        if state.step % CHECK_EVERY == 0:
+            _check(forest, lessons, state, best)
         now = time.monotonic()
-        state.step, state.seconds, clock = state.step + 1, state.seconds + now - clock, now
+        state.seconds, clock = state.seconds + now - clock, now
         progress(state, loss)
         if now - kept > KEEP_EVERY:
-            _keep(folder / CHECKPOINT, plan.key, model, optimizer, state)
+            _keep(path, plan.key, model, optimizer, state, best)
             kept = now
+    _check(forest, lessons, state, best)
+    model.load_state_dict(best)
     model.eval()
     return state
+
+
+def _check(forest: Forest, lessons: Lessons, state: State, best: dict[str, Tensor]) -> None:
+    """Keep the weights in `best` where they are the best so far by the held-out samples."""
+    forest.model.eval()
+    loss = held_out_loss(forest, lessons)
+    forest.model.train()
+    if loss < state.best or not state.best_step:
+        state.best, state.best_step = loss, state.step
+        for name, value in forest.model.state_dict().items():
+            best[name].copy_(value)
 
 
 def _optimizer(model: torch.nn.Module, rate: float) -> torch.optim.Optimizer:
@@ -150,18 +182,25 @@ def answer_loss(forest: Forest, packed: Packed, hidden: Tensor) -> Tensor:
 
 
 def _keep(
-    path: Path, key: str, model: torch.nn.Module, optimizer: torch.optim.Optimizer, state: State
+    path: Path,
+    key: str,
+    model: torch.nn.Module,
+    optimizer: torch.optim.Optimizer,
+    state: State,
+    best: dict[str, Tensor],
 ) -> None:
-    told = {
-        "key": key,
-        "state": asdict(state),
-        "model": model.state_dict(),
-        "optimizer": optimizer.state_dict(),
-    }
+    weights = {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "best": best}
+    told = {"key": key, "state": asdict(state), **weights}
     write_aside(path, lambda aside: torch.save(told, aside))
 
 
-def _resume(path: Path, key: str, model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> State:
+def _resume(
+    path: Path,
+    key: str,
+    model: torch.nn.Module,
+    optimizer: torch.optim.Optimizer,
+    best: dict[str, Tensor],
+) -> State:
     """The state of a run that was killed; a new one where there is none, or one of something else."""
     if not path.exists():
         return State()
@@ -170,4 +209,5 @@ def _resume(path: Path, key: str, model: torch.nn.Module, optimizer: torch.optim
         return State()
     model.load_state_dict(told["model"])
     optimizer.load_state_dict(told["optimizer"])
+    best.update(told["best"])
     return State(**told["state"])
