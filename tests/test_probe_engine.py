@@ -229,7 +229,9 @@ def test_temporal_need_is_asked_of_each_question_once(tmp_path: Path) -> None:
     values = [row[0] for row in query(pool, "SELECT tnc FROM candidate ORDER BY ordinal")]
     assert values[1] == values[3] not in (None, 0.0, 1.0)
     assert values[2] is None
-    assert query(pool, "SELECT error FROM temporal WHERE tnc IS NULL") == [("the probability is not finite",)]
+    assert query(pool, "SELECT error FROM temporal WHERE tnc IS NULL") == [
+        ("no probability (the question is too long for the model, or its answer is no number)",)
+    ]
     assert ask(pool, ["temporal"], probe="words").descriptors[0].already == 4
     assert query(pool, "SELECT tnc FROM candidate ORDER BY ordinal")[0] == (1.0,)
 

@@ -274,26 +274,55 @@ def test_bad_samples_cost_themselves_only(folder: Path) -> None:
     assert gone.loss_video is None and gone.loss_blind is not None and gone.error == "no such file"
 
 
-def test_a_loss_that_is_no_number_is_an_error_of_its_sample(folder: Path) -> None:
-    probe = probe_of(folder)
-    random = np.random.default_rng(7)
-    group = Group(
-        (frames_of(random, 2, "frames"),), (Asked("a", "What?", "red"), Asked("b", "What?", "left"))
+def test_a_sample_whose_values_are_no_numbers_spoils_no_other(folder: Path) -> None:
+    """The model gives NaN wherever it sees a certain token; rows are shared with other samples."""
+    probe, sound = probe_of(folder), probe_of(folder)
+    groups = mixed_groups(7)
+    bad = replace(groups[4].samples[0], question="~~~ " + groups[4].samples[0].question)
+    groups[4] = replace(groups[4], samples=(bad, *groups[4].samples[1:]))
+    (token,) = {i for i in probe.chat.ids("~~~") if probe.chat.processor.decode([i]) == "~"}
+    with torch.no_grad():
+        embeddings = probe.forest.model.get_input_embeddings()
+        embeddings.weight = torch.nn.Parameter(embeddings.weight.clone())
+        embeddings.weight[token] = math.nan
+    want = sound.score(groups, losses=True, stability=True)
+    got = probe.score(groups, losses=True, stability=True)
+    for group, of_got, of_want in zip(groups, got, want, strict=True):
+        for asked, one, other in zip(group.samples, of_got, of_want, strict=True):
+            if asked is bad:
+                assert one.loss_video is one.loss_blind is one.self_consistency is None
+                assert "not a number" in (one.error or "")
+            else:
+                assert one.error is None
+                assert one.loss_video == pytest.approx(other.loss_video, rel=1e-4)
+                assert one.self_consistency == pytest.approx(other.self_consistency)
+    assert probe.temporal_need(["~", "What?"])[0] is None
+    assert probe.temporal_need(["~", "What?"])[1] == pytest.approx(
+        sound.temporal_need(["What?"])[0], rel=1e-4
     )
-    original = type(probe.forest).answer_losses
 
-    def spoilt(self, states):  # type: ignore[no-untyped-def]
-        values = original(self, states)
-        return [
-            math.nan if place.branch.sample == 1 else value
-            for place, value in zip(states.packed.places, values, strict=True)
-        ]
 
+def test_what_a_model_raises_is_the_error_of_one_sample(folder: Path) -> None:
+    probe, sound = probe_of(folder), probe_of(folder)
+    groups = mixed_groups(11)
+    blamed = groups[2].samples[0]
+    forward = type(probe.forest).forward
+
+    def failing(self, packed, **options):  # type: ignore[no-untyped-def]
+        asked = [place.branch.sample for place in packed.places]
+        if self is probe.forest and number in asked:
+            raise IndexError("index out of range in self")
+        return forward(self, packed, **options)
+
+    number = [asked for group in groups for asked in group.samples].index(blamed)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(type(probe.forest), "answer_losses", spoilt)
-        first, second = probe.score([group], losses=True, stability=False)[0]
-    assert first.error is None and first.loss_video is not None
-    assert second.loss_video is None and "not a number" in (second.error or "")
+        patch.setattr(type(probe.forest), "forward", failing)
+        got = [one for of_group in probe.score(groups, losses=True, stability=False) for one in of_group]
+    want = [one for of_group in sound.score(groups, losses=True, stability=False) for one in of_group]
+    assert got[number].loss_video is None and "IndexError" in (got[number].error or "")
+    rest = [n for n in range(len(got)) if n != number]
+    assert [got[n].loss_video for n in rest] == pytest.approx([want[n].loss_video for n in rest], rel=1e-5)
+    assert probe.forest.budget == sound.forest.budget
 
 
 def test_out_of_memory_halves_the_batch(folder: Path) -> None:

@@ -38,6 +38,8 @@ def find_devices(device: str) -> list[str]:
             f"{device}: a CPU and a GPU differ in precision and their values do not mix; name one kind"
         )
     if names[0] != "cpu":
+        if len({name.partition(":")[2] or "0" for name in names}) < len(names):
+            raise UsageError(f"{device} names a GPU twice")
         there = _count_gpus()
         for name in names:
             if int(name.partition(":")[2] or 0) >= there:

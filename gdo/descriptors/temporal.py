@@ -72,4 +72,9 @@ class TemporalAsked(ProbedDescriptor[float | None]):
     def row(self, said: float | None) -> Mapping[str, float | str | None]:
         """The probability, or why there is none."""
         value = finite(said)
-        return {"tnc": value, "error": None if value is not None else "the probability is not finite"}
+        return {
+            "tnc": value,
+            "error": None
+            if value is not None
+            else "no probability (the question is too long for the model, or its answer is no number)",
+        }

@@ -189,7 +189,7 @@ class _Trunk:
         self.head = plain[: len(plain) - tail]
 
     def _after_media(self, ids: list[int]) -> int:
-        """Number of tokens after the last one that stands for a picture, less one, which starts a branch."""
+        """Number of tokens after the last one that stands for a picture."""
         media = set(self.chat.processor.tokenizer.convert_tokens_to_ids(self.chat._media_tokens))
         last = max((i for i, token in enumerate(ids) if token in media), default=-1)
         return len(ids) - 1 - last

@@ -77,15 +77,22 @@ class Forest:
     ) -> None:
         """Compute trees in batches and hand each batch's states on.
 
-        Where memory does not last, the batch is halved, down to one branch.
+        Where memory does not last, or something else is wrong, the batch is halved, down to the one branch
+        that is to blame.
 
         Args:
             trees: What to compute, in any order.
-            use: Takes the states of a batch; may run out of memory itself, and must store nothing then.
-            failed: Told of trees that do not fit even alone.
+            use: Takes the states of a batch; may raise itself, and must have stored nothing then.
+            failed: Told of a branch that fails even alone, and why.
             options: For `forward`.
+
+        Raises:
+            RuntimeError: The device is of no use any more.
         """
-        for batch in cut_batches(fill_rows(trees, self.row), self.budget):
+        rows = fill_rows(trees, self.row)
+        while rows:
+            batch = next(cut_batches(rows, self.budget))
+            rows = rows[len(batch) :]
             self._run_batch(batch, use, failed, options)
 
     def _run_batch(
@@ -94,21 +101,26 @@ class Forest:
         try:
             use(self.forward(pack(rows, self.pad), **options))
             return
-        except (RuntimeError, MemoryError) as error:
-            if not out_of_memory(error):
+        except Exception as error:  # models raise whatever they like
+            full = out_of_memory(error)
+            if not full and "CUDA error" in str(error):
                 raise
-        _free(self.device)
-        self.budget = max(self.row, math.ceil(self.budget / 2))
+            reason = f"the model fails on it ({_line(error)})"
+        if full:
+            _free(self.device)
+            positions = len(rows) * row_length(rows[0])
+            self.budget = max(self.row, min(self.budget, math.ceil(positions / 2)))
+            reason = f"out of memory ({positions} tokens at once)"
         halves = list(_halves(rows))
         for half in halves:
             self._run_batch(half, use, failed, options)
         if not halves:
-            failed(rows[0][0], f"out of memory ({row_length(rows[0])} tokens at once)")
+            failed(rows[0][0], reason)
 
     @torch.inference_mode()
     def forward(self, packed: Packed, *, keep_cache: bool = False) -> States:
         """Hidden states of all positions."""
-        mask = packed.mask().to(self.device)
+        mask = packed.mask(self.device)
         media = {name: self._cast(value) for name, value in packed.media.items()}
         cache = self._new_cache() if keep_cache else None
         output = self.model.base_model(
@@ -178,6 +190,10 @@ class Forest:
         return torch.cat(parts).double().cpu()
 
 
+class NotFiniteError(ArithmeticError):
+    """A batch gives values that are no numbers; one bad tree spoils those that it is packed with."""
+
+
 def last_prompt_states(states: States, places: Sequence[Place]) -> Tensor:
     """Hidden states that predict each branch's first answer token, [branches, width]."""
     columns = [place.column + place.branch.answer - 1 for place in places]
@@ -188,7 +204,12 @@ def out_of_memory(error: Exception) -> bool:
     """Whether an exception says that memory did not last, on a GPU or a CPU."""
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
-    return "not enough memory" in str(error) or "out of memory" in str(error).lower()
+    signs = ("not enough memory", "out of memory", "alloc_failed")
+    return any(sign in str(error).lower() for sign in signs)
+
+
+def _line(error: Exception) -> str:
+    return f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
 
 
 def _free(device: torch.device) -> None:

@@ -151,10 +151,11 @@ class Packed:
     media: dict[str, Tensor]
     places: list[Place]
 
-    def mask(self) -> Tensor:
-        """Who sees whom, bool [rows, 1, length, length]; empty positions see empty ones."""
-        same_tree = self.tree[:, :, None] == self.tree[:, None, :]
-        trunk_or_own = (self.branch[:, None, :] == 0) | (self.branch[:, :, None] == self.branch[:, None, :])
+    def mask(self, device: torch.device) -> Tensor:
+        """Who sees whom, bool [rows, 1, length, length], made on `device`; empty positions see empty ones."""
+        tree, branch = self.tree.to(device), self.branch.to(device)
+        same_tree = tree[:, :, None] == tree[:, None, :]
+        trunk_or_own = (branch[:, None, :] == 0) | (branch[:, :, None] == branch[:, None, :])
         seen = (same_tree & trunk_or_own).tril()
         return seen[:, None]
 

@@ -1,7 +1,7 @@
 """Stability: several answers sampled for every question at once, and how much they agree.
 
 Every answer grows as a twig of its own on the branch of its question, in the cache that the losses were
-computed with; nothing is prefilled again and no cache is copied.
+computed with; nothing is prefilled again, and no question has a cache of its own.
 """
 
 from collections.abc import Sequence
@@ -85,7 +85,7 @@ def sample_answers(
     names: Sequence[str],
     settings: ProbeSettings,
     ends: Sequence[int],
-) -> list[list[list[int]]]:
+) -> list[list[list[int]] | None]:
     """Sample answers on branches of a batch.
 
     Args:
@@ -97,7 +97,7 @@ def sample_answers(
         ends: Token ids that end an answer; they are not part of it.
 
     Returns:
-        The answers' token ids, for each of `places`.
+        The answers' token ids, for each of `places`; None where the model gave no numbers.
     """
     count = settings.answers
     uniform = torch.tensor(
@@ -110,7 +110,9 @@ def sample_answers(
     alive = torch.arange(len(twigs.answers), device=forest.device)
     hidden = last_prompt_states(states, places).repeat_interleave(count, 0)
     owners = torch.empty((states.packed.ids.shape[0], 0), dtype=torch.int64, device=forest.device)
+    sound = torch.ones(len(twigs.answers), dtype=torch.bool, device=forest.device)
     for step in range(settings.max_new_tokens):
+        sound[alive] &= hidden.isfinite().all(-1)
         tokens = _next_tokens(forest, hidden, uniform[alive, step], settings)
         going = [token not in ends for token in tokens.tolist()]
         for twig, token in zip(alive[going].tolist(), tokens[going].tolist(), strict=True):
@@ -119,7 +121,8 @@ def sample_answers(
         if not len(alive) or step == settings.max_new_tokens - 1:
             break
         hidden, owners = _grow(forest, states, twigs, alive, tokens, owners, step)
-    return [twigs.answers[i : i + count] for i in range(0, len(twigs.answers), count)]
+    starts = range(0, len(twigs.answers), count)
+    return [twigs.answers[i : i + count] if bool(sound[i : i + count].all()) else None for i in starts]
 
 
 def _plant(forest: Forest, states: States, places: Sequence[Place], count: int) -> _Twigs:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from gdo.descriptors.probe.chat import Chat, show_media
 from gdo.descriptors.probe.contract import Asked, Group, ProbeCard, Scored
-from gdo.descriptors.probe.forest import Forest, States, last_prompt_states
+from gdo.descriptors.probe.forest import Forest, NotFiniteError, States, last_prompt_states
 from gdo.descriptors.probe.packing import Branch, Place, Tree, text_tree
 from gdo.descriptors.probe.plain import plain_answers, plain_loss
 from gdo.descriptors.probe.questions import STATIC, TEMPORAL, ask_temporal
@@ -109,11 +109,13 @@ class ModelProbe:
         needs: list[float | None] = [None] * len(questions)
 
         def use(states: States) -> None:
-            places, at = states.packed.places, 0
+            places, told = states.packed.places, list[float]()
             for logits in self.forest.logits(last_prompt_states(states, places)):
-                for value in (logits[:, temporal] - logits[:, static]).double().sigmoid().tolist():
-                    needs[places[at].branch.sample] = value if math.isfinite(value) else None
-                    at += 1
+                told += (logits[:, temporal] - logits[:, static]).double().sigmoid().tolist()
+            if len(places) > 1 and not all(map(math.isfinite, told)):
+                raise NotFiniteError
+            for place, value in zip(places, told, strict=True):
+                needs[place.branch.sample] = value if math.isfinite(value) else None
 
         trees = list(self._question_trees(questions))
         self.forest.run(trees, use, lambda tree, reason: None)
@@ -135,12 +137,16 @@ class ModelProbe:
     ) -> None:
         def use(states: States) -> None:
             places = states.packed.places
-            if losses:
-                values = self.forest.answer_losses(states)
-                for place, value in zip(places, values, strict=True):
-                    sheet.put(place.branch.sample, "loss_video" if place.shown else "loss_blind", value)
-            if stability:
-                self._put_stability(states, [place for place in places if place.shown], sheet)
+            shown = [place for place in places if place.shown]
+            told = self.forest.answer_losses(states) if losses else []
+            names = ["loss_video" if place.shown else "loss_blind" for place in places][: len(told)]
+            alike = self._stability(states, shown, sheet) if stability and shown else []
+            if len(places) > 1 and not all(map(math.isfinite, (*told, *alike))):
+                raise NotFiniteError
+            for place, name, value in zip(places, names, told, strict=False):
+                sheet.put(place.branch.sample, name, value)
+            for place, value in zip(shown, alike, strict=False):
+                sheet.put(place.branch.sample, "self_consistency", value)
 
         for trees in self._ahead(tasks, sheet, losses):
             self.forest.run(trees, use, sheet.fail_tree, keep_cache=stability)
@@ -205,17 +211,14 @@ class ModelProbe:
         for asked, sample in zip(group.samples, samples, strict=True):
             try:
                 yield self.chat.blind_tree(asked, sample)
-            except GdoError as error:
-                sheet.fail(sample, str(error))
+            except Exception as error:  # tokenizers and templates raise whatever they like
+                sheet.fail(sample, str(error) if isinstance(error, GdoError) else _line(error))
 
-    def _put_stability(self, states: States, places: list[Place], sheet: _Sheet) -> None:
-        if not places:
-            return
-        samples = [place.branch.sample for place in places]
-        names = [sheet.asked[sample].qa_uid for sample in samples]
+    def _stability(self, states: States, places: list[Place], sheet: _Sheet) -> list[float]:
+        """How alike the sampled answers of each place are; NaN where the model gave no numbers."""
+        names = [sheet.asked[place.branch.sample].qa_uid for place in places]
         answers = sample_answers(self.forest, states, places, names, self.card.settings, self.ends)
-        for sample, of_sample in zip(samples, answers, strict=True):
-            sheet.put(sample, "self_consistency", jaccard(of_sample))
+        return [math.nan if of_place is None else jaccard(of_place) for of_place in answers]
 
     def _score_plain(
         self, tasks: list[tuple[Group, list[int]]], sheet: _Sheet, losses: bool, stability: bool

@@ -13,6 +13,8 @@ from gdo.descriptors.probe.questions import STATIC, TEMPORAL, ask_temporal
 from gdo.descriptors.proxy.sample import Row
 from gdo.pool.frames import Frames
 
+LONGEST = 4000
+"""Most characters of a question and its answer."""
 _PIXELS = ("pixel_values", "pixel_values_videos")
 
 
@@ -34,9 +36,16 @@ class Lessons:
 
 
 def make_lessons(chat: Chat, rows: Sequence[Row], frames: Mapping[int, Frames]) -> Lessons:
-    """Make trees of the samples whose media could all be read, and are not refused by the processor."""
+    """Make trees of the samples whose media could all be read, and are not refused by the processor.
+
+    Very long texts are left out: they would cost more to learn from than all the others.
+    """
     lessons = Lessons(rows)
-    numbers = [n for n, row in enumerate(rows) if all(key in frames for key in row.media)]
+    numbers = [
+        n
+        for n, row in enumerate(rows)
+        if all(key in frames for key in row.media) and len(row.question) + len(row.answer) <= LONGEST
+    ]
     numbers.sort(key=lambda n: rows[n].media)
     for media, members in groupby(numbers, key=lambda n: rows[n].media):
         samples = list(members)

@@ -12,6 +12,7 @@ from gdo.errors import GdoError
 from gdo.pool.frames import FrameBudget
 
 REPORT = "gdo.json"
+AGAIN = "name a --probe, or delete POOL.d/proxy and give it more --proxy-minutes"
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,12 +91,9 @@ class ProxyReport:
             f"{losses.without_frames:.2f} without, {losses.unigram:.2f} by word frequency alone."
         )
         if losses.without_frames >= losses.unigram:
-            return f"{told} It learned nothing: give it more --proxy-minutes, or name a --probe."
+            return f"{told} It learned nothing: {AGAIN}."
         if not self.learned:
-            return (
-                f"{told} It learned nothing from the frames, so vds says nothing: "
-                "give it more --proxy-minutes, or name a --probe."
-            )
+            return f"{told} It learned nothing from the frames, so vds says nothing: {AGAIN}."
         return f"{told} Frames help it by {losses.gain:.3f} +- {losses.gain_error:.3f} a sample."
 
     def save(self, folder: Path) -> None:

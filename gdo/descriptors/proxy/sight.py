@@ -5,7 +5,6 @@ from functools import partial
 
 from gdo.descriptors.local import run_tasks
 from gdo.descriptors.work import Medium
-from gdo.errors import MediaError
 from gdo.pool.frames import FrameBudget, Frames
 from gdo.pool.media import read_frames
 
@@ -51,7 +50,7 @@ def _read(budget: FrameBudget, media: Sequence[Medium]) -> Read:
 def _frames(medium: Medium, budget: FrameBudget) -> Frames | None:
     try:
         return read_frames(medium.kind, medium.files, budget, time_limit=TIME_LIMIT)
-    except MediaError:
+    except Exception:  # decoders raise whatever they like
         return None
 
 

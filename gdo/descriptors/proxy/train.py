@@ -152,7 +152,7 @@ def _step(forest: Forest, packed: Packed, optimizer: torch.optim.Optimizer) -> f
     with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
         hidden = forest.model.base_model(
             input_ids=packed.ids.to(device),
-            attention_mask=packed.mask().to(device),
+            attention_mask=packed.mask(device),
             position_ids=forest.rope(packed.positions),
             use_cache=False,
             **to_pixels({name: value.to(device) for name, value in packed.media.items()}),
@@ -204,10 +204,11 @@ def _resume(
     """The state of a run that was killed; a new one where there is none, or one of something else."""
     if not path.exists():
         return State()
-    told: dict[str, Any] = torch.load(path, weights_only=True)
+    told: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     if told["key"] != key:
         return State()
     model.load_state_dict(told["model"])
     optimizer.load_state_dict(told["optimizer"])
-    best.update(told["best"])
+    for name, value in told["best"].items():
+        best[name].copy_(value)
     return State(**told["state"])
