@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 
 from gdo.descriptors.probe.packing import Packed, Place, Row, Tree, cut_batches, fill_rows, pack, row_length
-from gdo.errors import GdoError
 
 LOGIT_BYTES = 2**28
 """Logits in memory at a time, in bytes of float32."""
@@ -227,16 +226,3 @@ def _halves(rows: list[Row]) -> Iterator[list[Row]]:
     else:
         parts = [[[tree]] for tree in trees[0].split()]
     yield from parts
-
-
-def refuse_context(media_tokens: int, context: int) -> None:
-    """Refuse frames that leave no room for text.
-
-    Raises:
-        GdoError: They take up the model's context.
-    """
-    if media_tokens + 64 > context:
-        raise GdoError(
-            f"the frames of one video take {media_tokens} tokens, the model's context is {context}; "
-            "lower --frames or --max-pixels"
-        )

@@ -15,8 +15,8 @@ import numpy as np
 import torch
 
 from gdo.descriptors.probe.chat import Chat, show_media
-from gdo.descriptors.probe.contract import Asked, Group, ProbeCard, ProbeSettings
-from gdo.descriptors.probe.forest import Forest, refuse_context
+from gdo.descriptors.probe.contract import CONTRACT_BUDGET, Asked, Group, ProbeCard, ProbeSettings
+from gdo.descriptors.probe.forest import Forest
 from gdo.descriptors.probe.plain import plain_loss
 from gdo.descriptors.probe.scorer import ModelProbe
 from gdo.descriptors.probe.vision import group_pictures
@@ -29,7 +29,6 @@ WHOLE_BYTES = 2**28
 """Model folders up to this size are hashed whole, larger ones by the ends of their files."""
 BUDGETS = {"cpu": (512, 8192), "cuda": (4096, 65536)}
 """Positions of a row and of a batch."""
-CONTRACT_PIXELS = 50_176
 TOLERANCE = {torch.float32: 1e-3, torch.bfloat16: 5e-2}
 """Largest relative difference to one sample at a time that the trees may show."""
 
@@ -129,8 +128,8 @@ def make_probe(card: ProbeCard, processor: Any, model: Any) -> ModelProbe:
     _check_template(card, chat)
     tokens = _picture_tokens(processor)
     probe = ModelProbe(card, chat, forest, _ends(model, processor), tokens)
-    side = int((card.settings.budget.max_pixels or CONTRACT_PIXELS) ** 0.5)
-    refuse_context((card.settings.budget.frames or 1) * tokens(side, side), context)
+    side = int((card.settings.budget.max_pixels or CONTRACT_BUDGET.max_pixels or 0) ** 0.5)
+    _refuse_context((card.settings.budget.frames or 1) * tokens(side, side), context)
     reason = _why_not_shared(probe)
     probe.shares = reason is None
     details = {
@@ -142,6 +141,19 @@ def make_probe(card: ProbeCard, processor: Any, model: Any) -> ModelProbe:
     }
     probe.card = replace(card, details=details)
     return probe
+
+
+def _refuse_context(media_tokens: int, context: int) -> None:
+    """Refuse frames that leave no room for text.
+
+    Raises:
+        GdoError: They take up the model's context.
+    """
+    if media_tokens + 64 > context:
+        raise GdoError(
+            f"the frames of one video take {media_tokens} tokens, the model's context is {context}; "
+            "lower --frames or --max-pixels"
+        )
 
 
 def _told_attention(model: Any) -> str:
