@@ -26,7 +26,7 @@ from gdo.demo.make import make_example_pool
 from gdo.demo.plan import make_plan
 from gdo.demo.scenes import Scene
 from gdo.demo.words import TEMPORAL_KINDS
-from gdo.descriptors.engine import describe
+from gdo.descriptors.describe import describe
 from gdo.pool.ingest import ingest
 from gdo.pool.store import Pool
 from gdo.report.tables import table

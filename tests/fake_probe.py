@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from gdo.descriptors.models import Proxy, Told
+from gdo.descriptors.engine.models import Proxy, Told
+from gdo.descriptors.engine.work import Medium, Seen, see_medium
 from gdo.descriptors.probe.contract import Asked, Group, ProbeCard, ProbeSettings, Scored
-from gdo.descriptors.work import Medium, Seen, see_medium
 from gdo.pool.frames import FrameBudget
 from gdo.pool.store import Pool
 

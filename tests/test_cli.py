@@ -35,7 +35,7 @@ def test_help_loads_nothing_heavy() -> None:
 
 def test_the_engine_loads_no_torch_before_a_model_is_asked() -> None:
     code = (
-        "import sys; import gdo.descriptors.engine, gdo.descriptors.estimate; print('torch' in sys.modules)"
+        "import sys, gdo.descriptors.describe, gdo.descriptors.engine.estimate; print('torch' in sys.modules)"
     )
     assert subprocess.check_output([sys.executable, "-c", code], text=True) == "False\n"
 

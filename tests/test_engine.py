@@ -17,9 +17,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from gdo.descriptors import catalog, engine, run, stored
+from gdo.descriptors import catalog
 from gdo.descriptors.base import Column, Values
-from gdo.descriptors.engine import DescriptorReport, describe, probe_media_headers
+from gdo.descriptors.describe import DescribeReport, DescriptorReport, Progress, describe, probe_media_headers
+from gdo.descriptors.engine import run, stored
 from gdo.errors import GdoError, UsageError
 from gdo.pool.frames import FrameBudget, Frames
 from gdo.pool.ingest import ingest
@@ -120,7 +121,7 @@ def light(pool: Path) -> list[tuple[Any, ...]]:
     )
 
 
-def only(report: engine.DescribeReport) -> DescriptorReport:
+def only(report: DescribeReport) -> DescriptorReport:
     (one,) = report.descriptors
     return one
 
@@ -285,8 +286,8 @@ class Stop(Exception):
     pass
 
 
-def stop_at(done: int) -> Callable[[engine.Progress], None]:
-    def progress(now: engine.Progress) -> None:
+def stop_at(done: int) -> Callable[[Progress], None]:
+    def progress(now: Progress) -> None:
         if now.done == done:
             raise Stop
 
@@ -336,7 +337,7 @@ def test_a_reader_of_the_pool_does_not_stop_the_computing(
     waiting: list[int] = []
     with hold(pool) as reader:
 
-        def progress(now: engine.Progress) -> None:
+        def progress(now: Progress) -> None:
             waiting.append(len(part_files(pool)))
             if now.done == now.total:
                 reader.communicate("\n")
@@ -410,7 +411,7 @@ def test_headers_are_probed_once(tmp_path: Path) -> None:
 def test_progress_counts_up_to_the_total(tmp_path: Path) -> None:
     pool = make_pool(tmp_path, range(40, 45))
     (tmp_path / "002-0.png").unlink()
-    told: list[engine.Progress] = []
+    told: list[Progress] = []
     describe(pool, ["brightness"], workers=0, limit=5, progress=told.append)
     assert [(now.name, now.done, now.total) for now in told] == [
         ("brightness", done, 5) for done in range(1, 6)
@@ -471,9 +472,10 @@ def test_the_work_list_takes_the_same_few_whatever_the_order_of_ingestion(tmp_pa
 
 REAL = """
 import sys
-from gdo.descriptors import engine, run
+from gdo.descriptors.describe import describe
+from gdo.descriptors.engine import run
 run.COMMIT_EVERY = 1.0
-engine.describe(sys.argv[1], ["motion", "temporal"], workers=2)
+describe(sys.argv[1], ["motion", "temporal"], workers=2)
 """
 
 

@@ -11,9 +11,9 @@ from rich.console import Console
 from test_probe_engine import ask, query, usual_pool
 
 from gdo.cli.output import print_json
-from gdo.descriptors import estimate_probe, timing
-from gdo.descriptors.estimate import EstimateReport, estimate
-from gdo.descriptors.local import usable_cores
+from gdo.descriptors.engine import estimate_probe, timing
+from gdo.descriptors.engine.estimate import EstimateReport, estimate
+from gdo.descriptors.engine.local import usable_cores
 from gdo.descriptors.probe.contract import Group, Scored
 from gdo.report.tables import estimate_tables
 

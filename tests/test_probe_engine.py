@@ -16,11 +16,12 @@ import numpy as np
 import pytest
 from fake_probe import FakeModels, see_with_trouble
 
-from gdo.descriptors import asking, catalog, groups, run
-from gdo.descriptors.devices import find_devices
-from gdo.descriptors.engine import DescribeReport, Progress, describe
+from gdo.descriptors import catalog
+from gdo.descriptors.describe import DescribeReport, Progress, describe
+from gdo.descriptors.engine import asking, groups, run
+from gdo.descriptors.engine.devices import find_devices
+from gdo.descriptors.engine.local import run_in_order
 from gdo.descriptors.importing import import_descriptors
-from gdo.descriptors.local import run_in_order
 from gdo.errors import GdoError, UsageError
 from gdo.pool import store
 from gdo.pool.ingest import ingest
@@ -338,8 +339,8 @@ import sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[2])
 from fake_probe import FakeModels, see_with_trouble
-from gdo.descriptors import asking, run
-from gdo.descriptors.engine import describe
+from gdo.descriptors.engine import asking, run
+from gdo.descriptors.describe import describe
 asking.BATCH_TOKENS["cpu"] = 1500
 run.COMMIT_EVERY = 0.2
 if __name__ == "__main__":
@@ -497,7 +498,7 @@ def test_with_context_a_sample_has_the_turns_before_it(tmp_path: Path) -> None:
 
 def groups_parts(pool: store.Pool) -> Any:
     from gdo.descriptors.dependency import Dependency
-    from gdo.descriptors.stored import DescriptorParts
+    from gdo.descriptors.engine.stored import DescriptorParts
 
     return DescriptorParts(pool, Dependency("nobody"))
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from gdo.descriptors.engine import probe_media_headers
+from gdo.descriptors.describe import probe_media_headers
 from gdo.descriptors.importing import import_descriptors
 from gdo.errors import GdoError, UsageError
 from gdo.export.run import export

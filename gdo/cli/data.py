@@ -96,7 +96,7 @@ def ingest(
 def _probe(pool: Path, workers: int | None, json: bool) -> None:
     from gdo.cli.output import print_json
     from gdo.cli.progress import progress_line
-    from gdo.descriptors.engine import probe_media_headers
+    from gdo.descriptors.describe import probe_media_headers
     from gdo.report.tables import describe_tables, show
 
     with progress_line() as line:
@@ -158,11 +158,11 @@ def describe(
     }
     with progress_line() as line:
         if estimate:
-            from gdo.descriptors.estimate import estimate as price
+            from gdo.descriptors.engine.estimate import estimate as price
 
             prices = price(pool, names or None, say=line.say, **choice)
         else:
-            from gdo.descriptors.engine import describe as run
+            from gdo.descriptors.describe import describe as run
 
             report = run(
                 pool,

@@ -12,7 +12,7 @@ from rich import progress as bars
 from rich.console import Console
 
 if TYPE_CHECKING:
-    from gdo.descriptors.engine import Progress
+    from gdo.descriptors.describe import Progress
 
 EVERY = 10.0
 """Seconds between two lines where there is no terminal."""

@@ -6,7 +6,7 @@ from typing import Protocol
 from rich.console import RenderableType
 from rich.text import Text
 
-from gdo.descriptors.engine import Progress, describe
+from gdo.descriptors.describe import Progress, describe
 from gdo.export.run import export
 from gdo.pool.ingest import ingest
 from gdo.pool.query import run_sql

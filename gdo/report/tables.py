@@ -9,8 +9,8 @@ from rich.table import Table
 from rich.text import Text
 
 if TYPE_CHECKING:
-    from gdo.descriptors.engine import DescribeReport, DescriptorReport
-    from gdo.descriptors.estimate import EstimateReport
+    from gdo.descriptors.describe import DescribeReport, DescriptorReport
+    from gdo.descriptors.engine.estimate import EstimateReport
     from gdo.descriptors.importing import ImportReport
     from gdo.export.run import ExportReport
     from gdo.pool.commit import IngestReport

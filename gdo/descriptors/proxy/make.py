@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gdo.descriptors.local import usable_cores
+from gdo.descriptors.engine.local import usable_cores
 from gdo.descriptors.proxy.report import Losses, ProxyReport, load_report, package_versions
 from gdo.descriptors.proxy.sample import HELD_OUT_SHARE, Draw, draw_sample
 from gdo.descriptors.proxy.shape import CPU, CUDA, Shape

@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass
 
+from gdo.descriptors.engine.work import Medium
 from gdo.descriptors.proxy.language import SPECIAL
 from gdo.descriptors.temporal_text import temporal_probability
-from gdo.descriptors.work import Medium
 from gdo.errors import GdoError
 from gdo.pool.store import Pool
 from gdo.pool.text import hash64

@@ -3,8 +3,8 @@
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from functools import partial
 
-from gdo.descriptors.local import run_tasks
-from gdo.descriptors.work import Medium
+from gdo.descriptors.engine.local import run_tasks
+from gdo.descriptors.engine.work import Medium
 from gdo.pool.frames import FrameBudget, Frames
 from gdo.pool.media import read_frames
 

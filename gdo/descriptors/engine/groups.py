@@ -10,9 +10,9 @@ from itertools import groupby, islice
 from pathlib import Path
 from typing import Any
 
-from gdo.descriptors.parts import Parts, read_batches, write_list
+from gdo.descriptors.engine.parts import Parts, read_batches, write_list
+from gdo.descriptors.engine.work import Medium, medium_of
 from gdo.descriptors.probe.contract import Asked
-from gdo.descriptors.work import Medium, medium_of
 from gdo.pool.store import Pool
 
 SAMPLES_PER_GROUP = 64

@@ -10,15 +10,15 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from gdo.descriptors.asking import BATCH_TOKENS, Look, cut_batches, make_look
 from gdo.descriptors.base import ProbedDescriptor
-from gdo.descriptors.groups import Task, plan_groups
-from gdo.descriptors.local import usable_cores
-from gdo.descriptors.models import SELF, Models, ProbeChoice, read_card
+from gdo.descriptors.engine.asking import BATCH_TOKENS, Look, cut_batches, make_look
+from gdo.descriptors.engine.groups import Task, plan_groups
+from gdo.descriptors.engine.local import usable_cores
+from gdo.descriptors.engine.models import SELF, Models, ProbeChoice, read_card
+from gdo.descriptors.engine.stored import DescriptorParts
+from gdo.descriptors.engine.timing import SECONDS, Estimate, Rate, Watch, time_call
+from gdo.descriptors.engine.work import see_medium, unseen_medium
 from gdo.descriptors.probe.contract import Group, Probe, ProbeCard
-from gdo.descriptors.stored import DescriptorParts
-from gdo.descriptors.timing import SECONDS, Estimate, Rate, Watch, time_call
-from gdo.descriptors.work import see_medium, unseen_medium
 from gdo.pool.store import scalar
 
 GROUPS = 24

@@ -10,9 +10,9 @@ from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 
-from gdo.descriptors.asking import Share, Step, work_share
-from gdo.descriptors.local import how_ended, usable_cores
-from gdo.descriptors.work import reason_of
+from gdo.descriptors.engine.asking import Share, Step, work_share
+from gdo.descriptors.engine.local import how_ended, usable_cores
+from gdo.descriptors.engine.work import reason_of
 from gdo.errors import GdoError, UsageError
 from gdo.pool.child import end_with_parent
 

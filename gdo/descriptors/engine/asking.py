@@ -15,13 +15,12 @@ from typing import Any
 import pyarrow as pa
 
 from gdo.descriptors.base import ProbedDescriptor
-from gdo.descriptors.groups import GroupPlan, QuestionPlan, Task
-from gdo.descriptors.local import run_in_order
-from gdo.descriptors.models import Models
-from gdo.descriptors.parts import Tally
-from gdo.descriptors.probe.contract import Group, Probe, ProbeCard, Scored
-from gdo.descriptors.stored import DescriptorParts, HeaderParts
-from gdo.descriptors.work import (
+from gdo.descriptors.engine.groups import GroupPlan, QuestionPlan, Task
+from gdo.descriptors.engine.local import run_in_order
+from gdo.descriptors.engine.models import Models
+from gdo.descriptors.engine.parts import Tally
+from gdo.descriptors.engine.stored import DescriptorParts, HeaderParts
+from gdo.descriptors.engine.work import (
     Medium,
     Seen,
     headers_table,
@@ -30,6 +29,7 @@ from gdo.descriptors.work import (
     see_medium,
     unseen_medium,
 )
+from gdo.descriptors.probe.contract import Group, Probe, ProbeCard, Scored
 from gdo.errors import GdoError
 from gdo.pool.frames import FrameBudget
 from gdo.pool.store import Pool

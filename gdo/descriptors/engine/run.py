@@ -10,8 +10,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from gdo.descriptors.asking import Step
-from gdo.descriptors.parts import Command, Parts, Tally, commit, try_commit
+from gdo.descriptors.engine.asking import Step
+from gdo.descriptors.engine.parts import Command, Parts, Tally, commit, try_commit
 from gdo.errors import GdoError, UsageError
 from gdo.pool.store import utc_now
 

@@ -14,11 +14,11 @@ import pyarrow as pa
 
 from gdo.descriptors.base import Descriptor, MediaDescriptor, ProbedDescriptor
 from gdo.descriptors.catalog import can_ask_models, find_descriptors, usual_names
-from gdo.descriptors.local import run_tasks, usable_cores
-from gdo.descriptors.models import Models, ProbeChoice, Say
-from gdo.descriptors.parts import Command, Parts, Plan
-from gdo.descriptors.probing import ask, choose
-from gdo.descriptors.run import (
+from gdo.descriptors.engine.local import run_tasks, usable_cores
+from gdo.descriptors.engine.models import Models, ProbeChoice, Say
+from gdo.descriptors.engine.parts import Command, Parts, Plan
+from gdo.descriptors.engine.probing import ask, choose
+from gdo.descriptors.engine.run import (
     Callback,
     DescriptorReport,
     Options,
@@ -28,8 +28,8 @@ from gdo.descriptors.run import (
     kept,
     work_off,
 )
-from gdo.descriptors.stored import DescriptorParts, HeaderParts
-from gdo.descriptors.work import Medium, describe_media, describe_samples, failed_media, medium_of
+from gdo.descriptors.engine.stored import DescriptorParts, HeaderParts
+from gdo.descriptors.engine.work import Medium, describe_media, describe_samples, failed_media, medium_of
 from gdo.pool.store import Pool, utc_now
 
 __all__ = ["DescribeReport", "DescriptorReport", "Progress", "describe", "probe_media_headers"]

@@ -11,13 +11,13 @@ from pathlib import Path
 
 from gdo.descriptors.base import MediaDescriptor, ProbedDescriptor, SampleDescriptor
 from gdo.descriptors.catalog import can_ask_models, find_descriptors, usual_names
-from gdo.descriptors.devices import find_devices
-from gdo.descriptors.estimate_probe import estimate_probed
-from gdo.descriptors.local import usable_cores
-from gdo.descriptors.models import LocalModels, Models, ProbeChoice, Say, require_packages
-from gdo.descriptors.stored import DescriptorParts
-from gdo.descriptors.timing import Estimate, Rate, Watch, time_call
-from gdo.descriptors.work import Medium, describe_media, describe_samples, medium_of
+from gdo.descriptors.engine.devices import find_devices
+from gdo.descriptors.engine.estimate_probe import estimate_probed
+from gdo.descriptors.engine.local import usable_cores
+from gdo.descriptors.engine.models import LocalModels, Models, ProbeChoice, Say, require_packages
+from gdo.descriptors.engine.stored import DescriptorParts
+from gdo.descriptors.engine.timing import Estimate, Rate, Watch, time_call
+from gdo.descriptors.engine.work import Medium, describe_media, describe_samples, medium_of
 from gdo.pool.store import Pool, scalar
 
 MEDIA = 24

@@ -9,7 +9,7 @@ from urllib.parse import quote
 import duckdb
 
 from gdo.descriptors.base import AnyDescriptor, ProbedDescriptor
-from gdo.descriptors.parts import Parts
+from gdo.descriptors.engine.parts import Parts
 from gdo.descriptors.probe.contract import ProbeCard
 from gdo.pool.candidate import quoted
 from gdo.pool.store import Pool, scalar, utc_now

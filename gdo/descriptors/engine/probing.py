@@ -4,11 +4,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from gdo.descriptors.asking import Share, Step, media_parts, work_share
 from gdo.descriptors.base import ProbedDescriptor
-from gdo.descriptors.devices import find_devices, work_shares
-from gdo.descriptors.groups import GroupPlan, QuestionPlan, plan_groups, plan_questions
-from gdo.descriptors.models import (
+from gdo.descriptors.engine.asking import Share, Step, media_parts, work_share
+from gdo.descriptors.engine.devices import find_devices, work_shares
+from gdo.descriptors.engine.groups import GroupPlan, QuestionPlan, plan_groups, plan_questions
+from gdo.descriptors.engine.models import (
     SELF,
     Chosen,
     LocalModels,
@@ -17,9 +17,17 @@ from gdo.descriptors.models import (
     Say,
     require_packages,
 )
-from gdo.descriptors.parts import Parts
-from gdo.descriptors.run import DescriptorReport, Options, Progress, Steps, Work, describe_command, work_off
-from gdo.descriptors.stored import DescriptorParts
+from gdo.descriptors.engine.parts import Parts
+from gdo.descriptors.engine.run import (
+    DescriptorReport,
+    Options,
+    Progress,
+    Steps,
+    Work,
+    describe_command,
+    work_off,
+)
+from gdo.descriptors.engine.stored import DescriptorParts
 from gdo.pool.store import Pool
 
 

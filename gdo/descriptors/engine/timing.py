@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
 
-from gdo.descriptors.local import run_in_order
-from gdo.descriptors.models import Say
-from gdo.descriptors.work import Medium
+from gdo.descriptors.engine.local import run_in_order
+from gdo.descriptors.engine.models import Say
+from gdo.descriptors.engine.work import Medium
 from gdo.pool.store import Pool
 
 SECONDS = 20.0
