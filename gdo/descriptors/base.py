@@ -24,7 +24,8 @@ class Column:
     """A stored column.
 
     Attributes:
-        type: SQL type: DOUBLE, FLOAT, BIGINT, INTEGER, BOOLEAN or VARCHAR.
+        type: SQL type: DOUBLE, FLOAT, BIGINT, INTEGER, BOOLEAN or VARCHAR; or BLOB, or a vector such as
+            FLOAT[64], which view `candidate` leaves in the descriptor's own table.
         unit: Unit of the values, empty where they have none.
         doc: What the value says, and its range.
     """

@@ -48,7 +48,9 @@ def refresh_candidate(connection: duckdb.DuckDBPyConnection) -> None:
             f"AND {alias}.version = {int(version)} AND {alias}.probe = {_literal(probe)}"
         )
         described.append(f"{alias}.{key} IS NOT NULL")
-        for column in json.loads(columns):
+        for column, declared in json.loads(columns).items():
+            if declared["type"] == "BLOB" or declared["type"].endswith("]"):
+                continue
             if column in values:
                 values[column].append(f"{alias}.{column}")
             else:

@@ -22,6 +22,7 @@ _ARROW_TYPES = {
     "INTEGER": pa.int32(),
     "BOOLEAN": pa.bool_(),
     "VARCHAR": pa.string(),
+    "BLOB": pa.binary(),
 }
 
 _INFO_TYPE = pa.struct(
@@ -203,9 +204,15 @@ def _table(
     with_info: bool,
 ) -> pa.Table:
     """Rows as a table of the declared types; what a row lacks is NULL."""
-    types = {key: key_type} | {name: _ARROW_TYPES[column.type] for name, column in columns.items()}
+    types = {key: key_type} | {name: _arrow_type(column.type) for name, column in columns.items()}
     types |= {"error": pa.string()} | ({"info": _INFO_TYPE} if with_info else {})
     return pa.Table.from_pylist(rows, schema=pa.schema(types))
+
+
+def _arrow_type(declared: str) -> pa.DataType:
+    """The Arrow type of a column as it is declared in SQL; `FLOAT[64]` is a vector of 64 numbers."""
+    kind, bracket, length = declared.partition("[")
+    return pa.list_(_ARROW_TYPES[kind], int(length[:-1])) if bracket else _ARROW_TYPES[kind]
 
 
 def _bytes(medium: Medium) -> int | None:
