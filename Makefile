@@ -12,7 +12,7 @@ demo: $(VENV)/ready
 	$(BIN)/gdo demo -o demo
 
 test: $(VENV)/ready
-	$(BIN)/python -m pytest -n $(JOBS)
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup
 
 check: $(VENV)/ready
 	$(BIN)/ruff format --check gdo tests benchmarks
@@ -38,7 +38,7 @@ bench: $(VENV)/ready
 $(VENV)/ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --upgrade --constraint constraints.txt pip
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[$(FAISS),train,dev]"
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[$(FAISS),ray,train,dev]"
 	touch $@
 
 clean:

@@ -9,10 +9,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from gdo.descriptors.engine.models import Proxy, Told
 from gdo.descriptors.engine.work import Medium, Seen, see_medium
 from gdo.descriptors.probe.contract import Asked, Group, ProbeCard, ProbeSettings, Scored
-from gdo.pool.frames import FrameBudget
+from gdo.pool.frames import FrameBudget, Frames
 from gdo.pool.store import Pool
 
 SETTINGS = ProbeSettings(budget=FrameBudget(frames=4, max_pixels=400), frames_as="video")
@@ -109,6 +112,40 @@ class FakeModels:
             with self.log.open("a") as out:
                 out.write(f"load {device}\n")
         return FakeProbe(replace(card, details={"attention": "none"}), self.log, self.seconds)
+
+    def embedder(self, card: ProbeCard) -> "FakeEmbedder":
+        return FakeEmbedder(card)
+
+
+@dataclass(frozen=True)
+class FakeEmbedder:
+    """Vectors that tell pictures and texts: of the same ones the same."""
+
+    card: ProbeCard
+    size: int = 8
+
+    @property
+    def budget(self) -> FrameBudget:
+        return self.card.settings.budget
+
+    def prepare(self, frames: Frames) -> NDArray[np.uint8]:
+        return np.stack(frames.images)
+
+    def load(self, device: str) -> "FakeEmbedder":
+        return self
+
+    def media(self, prepared: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
+        return np.stack([self.vector(pictures.tobytes()) for pictures in prepared])
+
+    def texts(self, texts: Sequence[tuple[str, str]]) -> NDArray[np.float32]:
+        for question, _ in texts:
+            fail(question)
+        return np.stack([self.vector(repr(text).encode()) for text in texts])
+
+    def vector(self, content: bytes) -> NDArray[np.float32]:
+        seed = int.from_bytes(hashlib.sha256(content).digest()[:8])
+        vector = np.random.default_rng(seed).standard_normal(self.size).astype(np.float32)
+        return vector / np.linalg.norm(vector)
 
 
 def see_with_trouble(budget: FrameBudget, time_limit: float, medium: Medium) -> Seen:

@@ -24,6 +24,7 @@ KNOWN = DESCRIPTORS | {f"temporal by {name}": rule for name, rule in TEXT_RULES.
 EVERY = pytest.mark.parametrize("descriptor", KNOWN.values(), ids=KNOWN)
 EVERY_PROBED = pytest.mark.parametrize("kind", PROBED.values(), ids=PROBED)
 TYPES = {"DOUBLE": float, "FLOAT": float, "BIGINT": int, "INTEGER": int, "BOOLEAN": bool, "VARCHAR": str}
+TYPES |= {"BLOB": bytes}
 
 
 def clip(seed: int, frames: int) -> Frames:
@@ -141,7 +142,7 @@ def test_who_tells_temporal_need_follows_the_probe() -> None:
 
 def test_an_unknown_name_lists_the_known_ones() -> None:
     with pytest.raises(
-        UsageError, match="unknown descriptor 'moton'; known are dependency, motion, stability, temporal"
+        UsageError, match="unknown descriptor 'moton'; known are coverage, dependency, fingerprint, motion"
     ):
         find_descriptors(["motion", "moton"])
 

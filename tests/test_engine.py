@@ -425,7 +425,8 @@ def test_progress_counts_up_to_the_total(tmp_path: Path) -> None:
 def test_wrong_use_is_told(tmp_path: Path) -> None:
     pool = make_pool(tmp_path, [100])
     with pytest.raises(
-        UsageError, match="known are brightness, dependency, fussy, motion, stability, temporal"
+        UsageError,
+        match="known are brightness, coverage, dependency, fingerprint, fussy, motion, stability, temporal",
     ):
         describe(pool, ["light"])
     with pytest.raises(UsageError, match="there is no pool at"):

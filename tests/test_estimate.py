@@ -99,7 +99,7 @@ def test_temporal_need_by_a_model_is_priced_by_different_questions(tmp_path: Pat
 def test_without_names_stability_is_priced_too(tmp_path: Path) -> None:
     pool = usual_pool(tmp_path, 2)
     names = [one.name for one in price(pool).descriptors]
-    assert names == ["motion", "temporal", "dependency", "stability"]
+    assert names == ["motion", "temporal", "dependency", "coverage", "stability"]
 
 
 def test_prices_are_shown_as_a_table_and_as_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

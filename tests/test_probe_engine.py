@@ -531,7 +531,8 @@ def test_without_names_all_but_stability_is_computed(tmp_path: Path) -> None:
     pool = usual_pool(tmp_path, 2)
     said: list[str] = []
     report = describe(pool, models=FakeModels(), device="cpu", workers=0, say=said.append)
-    assert [each.name for each in report.descriptors] == ["motion", "temporal", "dependency"]
+    vectors = ["media_embedding", "embedding", "coverage"]
+    assert [each.name for each in report.descriptors] == ["motion", "temporal", "dependency", *vectors]
     assert said[0].startswith("stability (")
     assert "--estimate" in said[0]
 

@@ -123,7 +123,8 @@ def describe(
     names: Annotated[
         list[str] | None,
         typer.Argument(
-            help="motion, temporal, dependency, stability; default all but stability.", metavar="[NAME]..."
+            help="motion, temporal, dependency, coverage, stability; default all but stability.",
+            metavar="[NAME]...",
         ),
     ] = None,
     probe: Probe = None,
@@ -132,10 +133,28 @@ def describe(
     frames: MostFrames = None,
     max_pixels: MostPixels = None,
     proxy_minutes: ProxyMinutes = None,
+    embed: Annotated[
+        str,
+        typer.Option(help="Vectors of coverage: the states of the `probe`, or open_clip:MODEL/WEIGHTS."),
+    ] = "probe",
+    clusters: Annotated[
+        int | None, typer.Option(help="Clusters of coverage; default the number of samples, at most 4,096.")
+    ] = None,
     estimate: Annotated[
         bool, typer.Option("--estimate", help="Time a small sample and tell the price; do nothing else.")
     ] = False,
     workers: Annotated[int | None, typer.Option(help="Processes that read media; default all cores.")] = None,
+    engine: Annotated[
+        str, typer.Option(help="local: this machine; ray: a Ray cluster (docs/cluster.md).")
+    ] = "local",
+    address: Annotated[
+        str | None,
+        typer.Option(help="Of the cluster: auto or HOST:PORT; default one for this run."),
+    ] = None,
+    storage: Annotated[
+        str | None,
+        typer.Option(help="Folder or URL that all nodes see, for parts; default the pool's side folder."),
+    ] = None,
     limit: Annotated[int | None, typer.Option(help="Compute at most so many per descriptor.")] = None,
     retry_errors: Annotated[bool, typer.Option(help="Compute again what failed before.")] = False,
     time_limit: Annotated[float, typer.Option(help="Seconds for one media file.")] = 60.0,
@@ -153,6 +172,8 @@ def describe(
         "frames": frames,
         "max_pixels": max_pixels,
         "proxy_minutes": proxy_minutes,
+        "embed": embed,
+        "clusters": clusters,
         "workers": workers,
         "time_limit": time_limit,
     }
@@ -167,6 +188,9 @@ def describe(
             report = run(
                 pool,
                 names or None,
+                engine=engine,
+                address=address,
+                storage=storage,
                 limit=limit,
                 retry_errors=retry_errors,
                 progress=line.show,

@@ -36,29 +36,37 @@ def select(
     guard_by: Annotated[
         Literal["question", "pair", "both"], typer.Option(help="What of the guard must not be equal.")
     ] = "both",
+    guard_media: Annotated[
+        list[Path] | None,
+        typer.Option(help="A folder of pictures and clips whose copies must not be chosen."),
+    ] = None,
     json: AsJson = False,
 ) -> None:
     """Choose a subset by a goal preset, and a uniform control beside it."""
     from gdo.cli.output import print_json
+    from gdo.cli.progress import progress_line
     from gdo.report.tables import selection_tables, show
     from gdo.selectors.select import select as run
 
     if name and len(preset) > 1:
         raise UsageError("--name names one subset; give one --preset with it")
-    selections = [
-        run(
-            pool,
-            each,
-            name=name,
-            count=count,
-            seed=seed,
-            without=[term for term in without.split(",") if term],
-            settings=settings or [],
-            guard=list(guard or []),
-            guard_by=guard_by,
-        )
-        for each in preset
-    ]
+    with progress_line() as line:
+        selections = [
+            run(
+                pool,
+                each,
+                name=name,
+                count=count,
+                seed=seed,
+                without=[term for term in without.split(",") if term],
+                settings=settings or [],
+                guard=list(guard or []),
+                guard_by=guard_by,
+                guard_media=list(guard_media or []),
+                told=line.update,
+            )
+            for each in preset
+        ]
     if json:
         print_json([{"subset": s.subset, "fingerprint": s.fingerprint, **s.report} for s in selections])
     else:

@@ -6,7 +6,7 @@ version, never an edit.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, Literal, Protocol, TypeVar
 
@@ -33,6 +33,21 @@ class Column:
     type: str
     unit: str
     doc: str
+
+
+class Kept(Protocol):
+    """What the pool has to know of a descriptor to keep its values; see those that follow."""
+
+    @property
+    def name(self) -> str: ...  # noqa: D102
+    @property
+    def version(self) -> int: ...  # noqa: D102
+    @property
+    def probe(self) -> str: ...  # noqa: D102
+    @property
+    def subject(self) -> Literal["media", "sample"]: ...  # noqa: D102
+    @property
+    def columns(self) -> Mapping[str, Column]: ...  # noqa: D102
 
 
 class MediaDescriptor(Protocol):
@@ -84,6 +99,44 @@ class SampleDescriptor(Protocol):
         """Values of each sample; they do not depend on its neighbours in the batch."""
 
 
+class DeviceDescriptor(ABC):
+    """A descriptor of media in two halves: readers prepare pictures, a device computes many media at once.
+
+    It can be pickled, and loads nothing before `load`.
+
+    Attributes:
+        name: Name of the descriptor and of its table.
+        version: Raised whenever values change their meaning.
+        probe: What makes the values; they differ from those of other makers, so it is never empty.
+        subject: `media`.
+        columns: What it computes.
+        frames: The frames it needs.
+        needs_stills: False where still images are only checked by their headers; it then gets them without
+            pictures.
+    """
+
+    name: str
+    version: int
+    probe: str
+    subject: Literal["media"] = "media"
+    columns: Mapping[str, Column]
+    frames: FrameBudget
+    needs_stills: bool
+
+    @abstractmethod
+    def prepare(self, frames: Frames) -> Any:
+        """What the device needs of one medium, small and picklable; runs in a reader's process."""
+
+    @abstractmethod
+    def load(self, device: str) -> Callable[[Sequence[Any]], Values]:
+        """Load what the device half needs (`cpu`, `cuda:N`).
+
+        Returns:
+            The device half: from what was prepared of some media to their values, in that order. They do
+            not depend on their neighbours in the batch but for rounding.
+        """
+
+
 Said = TypeVar("Said")
 """What a probe says of one sample."""
 
@@ -116,4 +169,4 @@ class ProbedDescriptor(ABC, Generic[Said]):
 
 
 Descriptor = MediaDescriptor | SampleDescriptor
-AnyDescriptor = Descriptor | ProbedDescriptor[Any]
+AnyDescriptor = Descriptor | DeviceDescriptor | ProbedDescriptor[Any]

@@ -4,14 +4,18 @@ from collections.abc import Sequence
 from importlib.util import find_spec
 from typing import Any
 
-from gdo.descriptors.base import AnyDescriptor, Descriptor, ProbedDescriptor
+from gdo.descriptors.base import AnyDescriptor, Descriptor, DeviceDescriptor, ProbedDescriptor
+from gdo.descriptors.coverage.clusters import Coverage
 from gdo.descriptors.dependency import Dependency
+from gdo.descriptors.fingerprint import Fingerprint
 from gdo.descriptors.motion import Motion
+from gdo.descriptors.motion_torch import MotionOnDevice
 from gdo.descriptors.stability import Stability
 from gdo.descriptors.temporal import TemporalAsked, TemporalText, TemporalWords
 from gdo.errors import UsageError
 
 DESCRIPTORS: dict[str, Descriptor] = {
+    "fingerprint": Fingerprint(),
     "motion": Motion(),
     "temporal": TemporalText(),
 }
@@ -24,8 +28,15 @@ PROBED: dict[str, type[ProbedDescriptor[Any]]] = {
 }
 """Those whose values a probe tells; one of both kinds asks a model where one is named."""
 
+ON_GPU: dict[str, DeviceDescriptor] = {"motion": MotionOnDevice()}
+"""Those that a GPU computes where there is one."""
+
 TEXT_RULES: dict[str, Descriptor] = {"text": DESCRIPTORS["temporal"], "words": TemporalWords()}
 """Probes of `temporal` that are no models."""
+
+
+COVERAGE = Coverage()
+"""Made of vectors of all media and samples, which some model gives (gdo/descriptors/coverage)."""
 
 
 def names_a_model(probe: str | None) -> bool:
@@ -33,24 +44,31 @@ def names_a_model(probe: str | None) -> bool:
     return probe is not None and probe not in TEXT_RULES
 
 
-def find_descriptors(names: Sequence[str], probe: str | None = None) -> list[AnyDescriptor]:
+def find_descriptors(
+    names: Sequence[str], probe: str | None = None, *, gpu: bool = False
+) -> list[AnyDescriptor | Coverage]:
     """The descriptors of these names, in this order, each once.
 
     Args:
         names: Their names.
         probe: Who is asked: a model, or a rule for texts; None for what each does by itself.
+        gpu: Whether a GPU is to compute.
 
     Raises:
         UsageError: A name is unknown.
     """
-    known = sorted({*DESCRIPTORS, *PROBED})
+    known = sorted({*DESCRIPTORS, *PROBED, COVERAGE.name})
     unknown = [name for name in names if name not in known]
     if unknown:
         raise UsageError(f"unknown descriptor {', '.join(map(repr, unknown))}; known are {', '.join(known)}")
-    return [_find(name, probe) for name in dict.fromkeys(names)]
+    return [_find(name, probe, gpu) for name in dict.fromkeys(names)]
 
 
-def _find(name: str, probe: str | None) -> AnyDescriptor:
+def _find(name: str, probe: str | None, gpu: bool) -> AnyDescriptor | Coverage:
+    if name == COVERAGE.name:
+        return COVERAGE
+    if gpu and name in ON_GPU:
+        return ON_GPU[name]
     if name in PROBED and (name not in DESCRIPTORS or names_a_model(probe)):
         return PROBED[name]()
     rule = TEXT_RULES.get(probe or "")
@@ -62,6 +80,19 @@ def can_ask_models() -> bool:
     return all(find_spec(package) for package in ("torch", "transformers"))
 
 
+def can_cluster() -> bool:
+    """Whether FAISS is there, of whichever of its packages."""
+    return find_spec("faiss") is not None
+
+
 def usual_names() -> list[str]:
-    """What is computed where no names are given: all that this machine can, but for the dear `stability`."""
-    return [*DESCRIPTORS, *(["dependency"] if can_ask_models() else [])]
+    """What is computed where no names are given: all that this machine can.
+
+    But for the dear `stability`, and `fingerprint`, which only the search for duplicates wants.
+    """
+    models = can_ask_models()
+    return [
+        *(name for name in DESCRIPTORS if name != Fingerprint.name),
+        *(["dependency"] if models else []),
+        *([COVERAGE.name] if models and can_cluster() else []),
+    ]

@@ -5,18 +5,21 @@ committed now and then. Killed anywhere, the next call goes on with what is miss
 the number of workers nor on how the work was cut.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-import pyarrow as pa
-
-from gdo.descriptors.base import Descriptor, MediaDescriptor, ProbedDescriptor
-from gdo.descriptors.catalog import can_ask_models, find_descriptors, usual_names
-from gdo.descriptors.engine.local import run_tasks, usable_cores
+from gdo.descriptors.base import ProbedDescriptor
+from gdo.descriptors.catalog import COVERAGE, can_ask_models, find_descriptors, usual_names
+from gdo.descriptors.coverage.clusters import Coverage
+from gdo.descriptors.coverage.run import PROBE, CoverChoice, cover, find_embedder
+from gdo.descriptors.engine.engines import open_engine
+from gdo.descriptors.engine.local import usable_cores
+from gdo.descriptors.engine.machine import LocalEngine
 from gdo.descriptors.engine.models import Models, ProbeChoice, Say
-from gdo.descriptors.engine.parts import Command, Parts, Plan
+from gdo.descriptors.engine.one import describe_one, media_of
+from gdo.descriptors.engine.parts import Command
 from gdo.descriptors.engine.probing import ask, choose
 from gdo.descriptors.engine.run import (
     Callback,
@@ -24,21 +27,12 @@ from gdo.descriptors.engine.run import (
     Options,
     Progress,
     Work,
-    describe_command,
-    kept,
     work_off,
 )
-from gdo.descriptors.engine.stored import DescriptorParts, HeaderParts
-from gdo.descriptors.engine.work import Medium, describe_media, describe_samples, failed_media, medium_of
+from gdo.descriptors.engine.stored import HeaderParts
 from gdo.pool.store import Pool, utc_now
 
 __all__ = ["DescribeReport", "DescriptorReport", "Progress", "describe", "probe_media_headers"]
-
-IMAGES_PER_TASK = 64
-"""Still images in one task of a worker; they take little time each."""
-SAMPLES_PER_BATCH = 50_000
-MEDIA_PER_READ = 1024
-"""Rows of the work list in memory at a time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +52,12 @@ def describe(
     frames: int | None = None,
     max_pixels: int | None = None,
     proxy_minutes: float | None = None,
+    embed: str = PROBE,
+    clusters: int | None = None,
     workers: int | None = None,
+    engine: str = "local",
+    address: str | None = None,
+    storage: str | None = None,
     limit: int | None = None,
     retry_errors: bool = False,
     time_limit: float = 60.0,
@@ -80,7 +79,13 @@ def describe(
         frames: Most frames of a medium that the model is shown; default 32, or the self-proxy's own.
         max_pixels: Most pixels of a frame; default 50,176, or the self-proxy's own.
         proxy_minutes: Time to train the self-proxy for, where there is none.
+        embed: Whose vectors `coverage` goes by: the states of the `probe`, or `open_clip:MODEL/WEIGHTS`.
+        clusters: How many clusters `coverage` finds; default the number of samples, at most 4,096.
         workers: Processes that read media; default all cores, 0 reads in this process.
+        engine: `local`: this machine; `ray`: a cluster, with the same rows.
+        address: Of a Ray cluster: `auto`, `HOST:PORT` or `ray://HOST:PORT`; None starts one here for the run.
+        storage: A folder or fsspec URL that all nodes of the cluster see, where they put what they computed;
+            default the pool's side folder.
         limit: At most so many media or samples of each descriptor.
         retry_errors: Compute those again that gave an error before.
         time_limit: Seconds for one medium; one that takes longer gets an error. Needs workers.
@@ -94,36 +99,50 @@ def describe(
         GdoError: The database stayed locked, another process computes the same, or a device failed; finished
             work is kept.
     """
-    options = Options(_count_workers(workers), time_limit, progress, limit, retry_errors)
     choice = ProbeChoice(probe, device, context, frames, max_pixels, proxy_minutes)
-    return _describe(Pool(pool), names, choice, options, say or (lambda _: None), models)
+    cover_by = CoverChoice(embed, clusters)
+    target = Pool(pool)
+    with open_engine(engine, address, storage, target, workers) as its:
+        options = Options(its, _count_workers(workers), time_limit, progress, limit, retry_errors)
+        return _describe(target, names, choice, cover_by, options, say or (lambda _: None), models)
 
 
 def _describe(
     pool: Pool,
     names: Sequence[str] | None,
     choice: ProbeChoice,
+    cover_by: CoverChoice,
     options: Options,
     say: Say,
     models: Models | None,
 ) -> DescribeReport:
-    """First what needs no model, then what the model is asked about samples, then about questions."""
+    """First what needs no model, then what one is asked about samples, about questions, then coverage."""
     if names is None:
         names = usual_names()
         say(_left_out())
-    descriptors = find_descriptors(names, choice.probe)
+    gpus = options.engine.gpus(choice.device)
+    descriptors = find_descriptors(names, choice.probe, gpu=bool(gpus))
     probed = [each for each in descriptors if isinstance(each, ProbedDescriptor)]
-    chosen = choose(pool, choice, models, options, say) if probed else None
+    covered = COVERAGE in descriptors
+    ask_model = probed or (covered and cover_by.embed == PROBE)
+    chosen = choose(pool, choice, models, options, say) if ask_model else None
     pool.upgrade()
     reports: dict[str, DescriptorReport] = {}
     for each in descriptors:
-        if not isinstance(each, ProbedDescriptor):
-            reports[each.name] = _describe_one(pool, each, options)
+        if not isinstance(each, ProbedDescriptor | Coverage):
+            reports[each.name] = describe_one(pool, each, options, devices=gpus)
     for asks in ({"losses", "stability"}, {"time"}):
         some = [each for each in probed if each.asks in asks]
         if chosen and some:
             reports |= ask(pool, some, chosen, options)
-    return DescribeReport([reports[each.name] for each in descriptors])
+    told = {each.name: [each.name] for each in descriptors}
+    if covered:
+        devices = chosen.devices if chosen else options.engine.devices(choice.device)
+        embedder = find_embedder(cover_by.embed, chosen)
+        made = cover(pool, embedder, devices, cover_by.clusters, options, say)
+        told[COVERAGE.name] = list(made)
+        reports |= made
+    return DescribeReport([reports[name] for each in descriptors for name in told[each.name]])
 
 
 def _left_out() -> str:
@@ -156,7 +175,7 @@ def probe_media_headers(
         UsageError: There is no pool, or a number is out of range.
         GdoError: The database stayed locked, or another process does the same; finished work is kept.
     """
-    options = Options(_count_workers(workers), time_limit, progress)
+    options = Options(LocalEngine(), _count_workers(workers), time_limit, progress)
     target = Pool(pool)
     target.upgrade()
     parts, report = HeaderParts(target), DescriptorReport("headers", 1, "")
@@ -172,54 +191,5 @@ def _count_workers(workers: int | None) -> int:
 def _see_headers(parts: HeaderParts, report: DescriptorReport, options: Options) -> Work:
     plan = parts.plan(options.limit, retry_errors=options.retry_errors)
     report.already = plan.already
-    return Work(plan.todo, kept(parts, _describe_media(None, plan, options, parts)), [plan.path])
-
-
-def _describe_one(pool: Pool, descriptor: Descriptor, options: Options) -> DescriptorReport:
-    """Compute a descriptor that needs no model."""
-    parts = DescriptorParts(pool, descriptor)
-    report = DescriptorReport(descriptor.name, descriptor.version, descriptor.probe)
-
-    def start() -> Work:
-        plan = parts.plan(options.limit, retry_errors=options.retry_errors)
-        report.already = plan.already
-        if descriptor.subject == "media":
-            tables = _describe_media(descriptor, plan, options, parts)
-        else:
-            tables = (describe_samples(descriptor, batch) for batch in plan.batches(SAMPLES_PER_BATCH))
-        return Work(plan.todo, kept(parts, tables), [plan.path])
-
-    work_off(
-        [parts], {report.name: report}, options, describe_command({"name": descriptor.name}, options), start
-    )
-    return report
-
-
-def _describe_media(
-    descriptor: MediaDescriptor | None, plan: Plan, options: Options, parts: Parts
-) -> Iterator[pa.Table]:
-    """Read and describe media in worker processes, in tasks that take a worker seconds at most."""
-    home = parts.pool.path.parent
-    media = (medium_of(row, home) for batch in plan.batches(MEDIA_PER_READ) for row in batch.to_pylist())
-    return run_tasks(
-        partial(describe_media, descriptor, options.time_limit),
-        _cut(media),
-        partial(failed_media, descriptor),
-        workers=min(options.workers, plan.todo),
-        time_limit=options.time_limit,
-    )
-
-
-def _cut(media: Iterable[Medium]) -> Iterator[list[Medium]]:
-    """Tasks: still images by the batch, everything else one by one."""
-    images: list[Medium] = []
-    for medium in media:
-        if medium.kind != "image":
-            yield [medium]
-            continue
-        images.append(medium)
-        if len(images) == IMAGES_PER_TASK:
-            yield images
-            images = []
-    if images:
-        yield images
+    steps = options.engine.describe(None, media_of(plan, parts), plan.todo, parts, [], options)
+    return Work(plan.todo, steps, [plan.path])

@@ -41,16 +41,17 @@ def refresh_candidate(connection: duckdb.DuckDBPyConnection) -> None:
     joins, described, extra = [], ["i.qa_uid IS NOT NULL"], list[str]()
     values: dict[str, list[str]] = {name: [f"i.{name}"] for name in VALUE_COLUMNS}
     for number, (name, subject, version, probe, columns) in enumerate(rows):
+        plain = [column for column, told in json.loads(columns).items() if _is_plain(told["type"])]
+        if not plain:
+            continue
         alias = f"d{number}"
         key = f"{subject}_id" if subject == "media" else "qa_uid"
         joins.append(
             f"LEFT JOIN {quoted(name)} AS {alias} ON {alias}.{key} = {_KEYS[subject]} "
-            f"AND {alias}.version = {int(version)} AND {alias}.probe = {_literal(probe)}"
+            f"AND {alias}.version = {int(version)} AND {alias}.probe = {literal(probe)}"
         )
         described.append(f"{alias}.{key} IS NOT NULL")
-        for column, declared in json.loads(columns).items():
-            if declared["type"] == "BLOB" or declared["type"].endswith("]"):
-                continue
+        for column in plain:
             if column in values:
                 values[column].append(f"{alias}.{column}")
             else:
@@ -79,7 +80,13 @@ def _refresh_quality(connection: duckdb.DuckDBPyConnection, *, computed: bool) -
         connection.execute("DELETE FROM quality_scale")
 
 
-def _literal(text: str) -> str:
+def _is_plain(declared: str) -> bool:
+    """Whether a column is for people: vectors and bytes stay in their descriptor's own table."""
+    return declared != "BLOB" and not declared.endswith("]")
+
+
+def literal(text: str) -> str:
+    """A text as SQL takes it."""
     return "'" + text.replace("'", "''") + "'"
 
 

@@ -203,6 +203,9 @@ def selection_tables(selection: "Selection") -> RenderableType:
     ]
     if report["constraints"]["unmet_constraints"]:
         parts += [Text(), *_unmet(report)]
+    if since := report.get("near_duplicates", {}).get("ingested_since"):
+        note = f"{since:,} samples were ingested after near-duplicates were looked for; run `gdo duplicates`"
+        parts += [Text(), Text(note, style="yellow")]
     return Group(*parts)
 
 
@@ -211,6 +214,10 @@ def _budget_table(report: Mapping[str, Any]) -> Table:
     adjustment = budget.pop("vds3_adjustment", {})
     rows = [*budget.items(), *adjustment.items(), ("described_share", report["described_share"])]
     rows += [(n, report[n]) for n in ("num_strata", "excluded_by_guard", "excluded_unreadable_media")]
+    if "guard_media" in report:
+        rows.append(("excluded_by_guard_media", report["guard_media"]["samples_kept_out"]))
+    if "near_duplicates" in report:
+        rows.append(("near_duplicates_kept_out", report["near_duplicates"]["kept_out"]))
     return table("Budget", ["step", "value>"], rows)
 
 

@@ -75,6 +75,8 @@ class Candidates:
     uid_hash: Hashes
     text_hash: Hashes
     question_hash: Hashes
+    near: Codes
+    """Groups of near-duplicates, -1 where a sample is in none; all are -1 unless the preset asks for them."""
     described: Mask
     values: dict[str, Floats]
     """The columns of `SCORED`; NaN is missing."""
@@ -104,6 +106,7 @@ class Candidates:
             uid_hash=self.uid_hash[mask],
             text_hash=self.text_hash[mask],
             question_hash=self.question_hash[mask],
+            near=self.near[mask],
             described=self.described[mask],
             values={name: column[mask] for name, column in self.values.items()},
             orphans={
@@ -135,13 +138,15 @@ class Candidates:
         for field in (*self.fields.values(), self.data_source):
             digest.update("\0".join(field.names).encode(errors="surrogatepass"))
             arrays.append(field.codes)
+        if (self.near >= 0).any():
+            arrays.append(self.near)
         for array in arrays:
             digest.update(np.ascontiguousarray(array).view(np.uint8).data)
         return digest.hexdigest()
 
 
 _NAMES = {
-    "bucket": ("image_qa", "short_video"),
+    "bucket": ("image_qa", "short_video", "synthetic_text_video"),
     "duration_bucket": ("image", "very_short", "short", "medium", "long", "very_long"),
     "temporal_category": ("Static", "Temporal", "Mixed"),
     "question_form": ("MCQ", "Open"),
@@ -209,6 +214,7 @@ def load_candidates(connection: duckdb.DuckDBPyConnection, preset: Preset) -> Ca
         uid_hash=numbers("uid_hash", np.uint64),
         text_hash=numbers("text_hash", np.uint64),
         question_hash=numbers("question_hash", np.uint64),
+        near=np.full(len(order), -1, dtype=np.int32),
         described=numbers("described", np.bool_),
         values={name: _finite(numbers(name, np.float64)) for name in SCORED},
         orphans=_orphans(connection, int(numbers("imported", np.bool_).sum())),

@@ -1,15 +1,16 @@
 """Explain: for one sample, its stratum, its score term by term, and why it was taken or left out."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from gdo.errors import GdoError, UsageError
-from gdo.pool.store import Pool
+from gdo.pool.store import Pool, scalar
 from gdo.selectors.candidates import FIELDS
+from gdo.selectors.guard_media import load_media_guard
 from gdo.selectors.preset import Preset
 from gdo.selectors.select import Worked, read_pool, work_out
 from gdo.selectors.summary import why_not
@@ -58,10 +59,13 @@ def explain(pool: Path | str, subset: str, qa_uid: str) -> Explanation:
         parameters = json.loads(stored[0][0])
         guards, guard_by = parameters.pop("guard"), parameters.pop("guard_by")
         digest = parameters.pop("guard_digest")
-        preset = Preset.model_validate(parameters)
-        read = read_pool(connection, preset)
+        folders, media_digest = parameters.pop("guard_media", []), parameters.pop("guard_media_digest", "")
+    preset = Preset.model_validate(parameters)
+    media_guard = load_media_guard(Pool(pool), folders)
+    with Pool(pool).read() as connection:
+        read = read_pool(connection, preset, media_guard)
     worked = work_out(read, preset, guards, guard_by)
-    if worked.guard.digest != digest:
+    if (worked.guard.digest, media_guard.digest) != (digest, media_digest):
         raise GdoError(
             f"the guard files have changed since {subset!r} was chosen; `gdo select` it again, then explain"
         )
@@ -69,14 +73,20 @@ def explain(pool: Path | str, subset: str, qa_uid: str) -> Explanation:
         raise GdoError(
             f"the pool has changed since {subset!r} was chosen; `gdo select` it again, then explain"
         )
-    return _explain(worked, subset, qa_uid, found[0][0])
+    explanation, keeper = _explain(worked, subset, qa_uid, found[0][0])
+    if keeper is None:
+        return explanation
+    with Pool(pool).read() as connection:
+        uid = scalar(connection, "SELECT qa_uid FROM sample WHERE ordinal = ?", [keeper])
+    return replace(explanation, verdict=f"near-duplicate of {uid} (kept)")
 
 
-def _explain(worked: Worked, subset: str, qa_uid: str, ordinal: int) -> Explanation:
+def _explain(worked: Worked, subset: str, qa_uid: str, ordinal: int) -> tuple[Explanation, int | None]:
+    """The explanation, and for a near-duplicate the ordinal of the one that may be chosen in its place."""
     candidates, bounds, filled = worked.candidates, worked.bounds, worked.filled
     index = int(np.searchsorted(candidates.ordinal, ordinal))
     if index == len(candidates) or candidates.ordinal[index] != ordinal:
-        return _kept_out(worked, subset, qa_uid, ordinal)
+        return _kept_out(worked, subset, qa_uid, ordinal), None
     code = int(candidates.stratum[index])
     chosen = index in filled.chosen
     if chosen:
@@ -84,7 +94,7 @@ def _explain(worked: Worked, subset: str, qa_uid: str, ordinal: int) -> Explanat
         verdict = f"taken at stage {filled.stages[place]}, as number {place + 1} of {len(filled.chosen)}"
     else:
         verdict = why_not(candidates, bounds, filled, worked.preset, index)
-    return Explanation(
+    explanation = Explanation(
         qa_uid=qa_uid,
         subset=subset,
         stratum={name: _value(candidates.fields[name], index) for name in FIELDS},
@@ -97,6 +107,8 @@ def _explain(worked: Worked, subset: str, qa_uid: str, ordinal: int) -> Explanat
         verdict=verdict,
         in_control=bool((worked.uniform == index).any()),
     )
+    best = int(filled.best[index])
+    return explanation, int(candidates.ordinal[best]) if best != index else None
 
 
 def _kept_out(worked: Worked, subset: str, qa_uid: str, ordinal: int) -> Explanation:
@@ -112,11 +124,17 @@ def _kept_out(worked: Worked, subset: str, qa_uid: str, ordinal: int) -> Explana
         stratum_quota=0,
         stratum_cap=0,
         chosen=False,
-        verdict="kept out by the benchmark guard: an evaluation set has its text"
-        if worked.guarded[index]
-        else "kept out: its media cannot be read (see column media_error of candidate)",
+        verdict=_why_kept_out(worked, index),
         in_control=False,
     )
+
+
+def _why_kept_out(worked: Worked, index: int) -> str:
+    if worked.guarded[index]:
+        return "kept out by the benchmark guard: an evaluation set has its text"
+    if worked.guarded_media[index]:
+        return "kept out by the benchmark guard: an evaluation set has a copy of its media"
+    return "kept out: its media cannot be read (see column media_error of candidate)"
 
 
 def _value(field: Any, index: int) -> str:

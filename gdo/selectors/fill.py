@@ -19,9 +19,11 @@ class Filled:
     """What the stages took, in the order in which they took it."""
 
     candidate: Mask
-    """Samples left by the stratum's cap."""
+    """Samples left by the stratum's cap, near-duplicates of better ones taken out first."""
     rank_in_stratum: Integers
     """Place by rho within the stratum, from 0."""
+    best: Integers
+    """For each sample the one of its near-duplicates that may be chosen, itself where it has none."""
     chosen: list[int] = field(default_factory=list)
     stages: list[str] = field(default_factory=list)
     texts: set[int] = field(default_factory=set)
@@ -29,6 +31,11 @@ class Filled:
     videos: int = 0
     unmet: dict[str, int] = field(default_factory=dict)
     """Bound -> by how many samples it was missed."""
+
+    @property
+    def kept(self) -> Mask:
+        """Samples that have no better near-duplicate."""
+        return np.equal(self.best, np.arange(len(self.best)))
 
     @property
     def stage_counts(self) -> dict[str, int]:
@@ -83,6 +90,7 @@ def fill(
     count: int,
     preset: Preset,
     reservoir: Integers,
+    best: Integers,
 ) -> Filled:
     """Choose `count` samples.
 
@@ -93,28 +101,31 @@ def fill(
         count: Size of the subset.
         preset: For the per-video cap.
         reservoir: The uniform control, in its order: the last resort.
+        best: For each sample the one of its near-duplicates that may be chosen, itself where it has none.
     """
-    filled = _cap_strata(candidates, order, bounds)
+    filled = _cap_strata(candidates, order, bounds, best)
     order = order[filled.candidate[order]]
     filler = _Filler(candidates, bounds, count, preset, filled)
     _hard_stages(candidates, order, bounds, filler)
     _quota_stage(candidates, order, bounds, filler)
     filler.take(order.tolist(), TAIL, count - len(filled.chosen))
     if len(filled.chosen) < count:
-        filler.take(reservoir.tolist(), RESERVOIR, count - len(filled.chosen))
+        filler.take(reservoir[filled.kept[reservoir]].tolist(), RESERVOIR, count - len(filled.chosen))
     _note_unmet(candidates, bounds, count, filled)
     return filled
 
 
-def _cap_strata(candidates: Candidates, order: Integers, bounds: Bounds) -> Filled:
-    """Rank the samples of each stratum by rho, and keep only the best of each."""
+def _cap_strata(candidates: Candidates, order: Integers, bounds: Bounds, best: Integers) -> Filled:
+    """Rank the samples of each stratum by rho, those not kept last, and keep only the best of each."""
+    kept = np.equal(best, np.arange(len(best)))
+    order = np.concatenate([order[kept[order]], order[~kept[order]]])
     stratum = candidates.stratum[order]
     by_stratum = np.argsort(stratum, kind="stable")
     sizes = np.bincount(candidates.stratum, minlength=len(bounds.caps))
     starts = np.concatenate([[0], np.cumsum(sizes)[:-1]])
     rank = np.empty(len(candidates), dtype=np.int64)
     rank[order[by_stratum]] = np.arange(len(order)) - np.repeat(starts, sizes)
-    return Filled(candidate=rank < bounds.caps[candidates.stratum], rank_in_stratum=rank)
+    return Filled(candidate=kept & (rank < bounds.caps[candidates.stratum]), rank_in_stratum=rank, best=best)
 
 
 def _hard_stages(candidates: Candidates, order: Integers, bounds: Bounds, filler: _Filler) -> None:

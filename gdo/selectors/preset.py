@@ -88,7 +88,9 @@ class Preset(BaseModel):
     target_frames: int = Field(32, ge=1)
     max_qa_per_video: int = Field(8, ge=1)
     uniform_multiplier: float = Field(10, gt=0, description="size of the uniform control, in subsets")
-    dedup: Literal["exact"] = "exact"
+    dedup: Literal["exact", "near"] = Field(
+        "exact", description="near: of samples that ask the same of copies only the best; the release: texts"
+    )
     unreadable_media: Literal["exclude", "keep"] = Field(
         "exclude", description="samples whose media were read and gave no picture; the release never looks"
     )

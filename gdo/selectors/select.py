@@ -18,6 +18,8 @@ from gdo.selectors.budget import plan_budget
 from gdo.selectors.candidates import Candidates, Integers, Mask, load_candidates, unreadable
 from gdo.selectors.fill import Filled, fill
 from gdo.selectors.guard import Guard, GuardBy, load_guard
+from gdo.selectors.guard_media import NO_MEDIA, MediaGuard, Told, load_media_guard
+from gdo.selectors.near import Near, best_of_groups, with_near
 from gdo.selectors.preset import Preset, load_preset
 from gdo.selectors.score import Scores, ranking, score, tie_hash
 from gdo.selectors.summary import summarise
@@ -33,7 +35,9 @@ class Worked:
     everything: Candidates
     """All samples of the pool."""
     guarded: Mask
-    """Which of them the benchmark guard keeps out."""
+    """Which of them the benchmark guard keeps out by their text."""
+    guarded_media: Mask
+    """Which of the others it keeps out by their media."""
     unreadable: Mask
     """Which of them are kept out because their media cannot be read."""
     candidates: Candidates
@@ -67,6 +71,8 @@ def select(
     settings: Sequence[str] = (),
     guard: Sequence[Path | str] = (),
     guard_by: GuardBy = "both",
+    guard_media: Sequence[Path | str] = (),
+    told: Told | None = None,
 ) -> Selection:
     """Choose a subset and its uniform control, and store both in the pool under a name.
 
@@ -82,6 +88,8 @@ def select(
         settings: `KEY=VALUE` for any number of the preset.
         guard: Evaluation sets whose texts must not be chosen.
         guard_by: What of them: their `question`s, their question-answer `pair`s, or `both`.
+        guard_media: Folders of evaluation sets' pictures and clips; samples that show copies are kept out.
+        told: Called with what is done, how much of it, and of how much, while those are looked for.
 
     Raises:
         UsageError: The pool is not there or empty, or the preset is unknown or impossible.
@@ -89,13 +97,16 @@ def select(
     started = utc_now()
     resolved = load_preset(preset, settings=settings, count=count, seed=seed, without=without)
     guards = [str(Path(file).absolute()) for file in guard]
+    folders = [str(Path(folder).absolute()) for folder in guard_media]
     target = Pool(pool)
+    media_guard = load_media_guard(target, folders, told)
     with target.read() as connection:
-        read = read_pool(connection, resolved)
+        read = read_pool(connection, resolved, media_guard)
     worked = work_out(read, resolved, guards, guard_by)
     subset = name or resolved.name
     parameters = resolved.model_dump(mode="json") | {"guard": guards, "guard_by": guard_by}
     parameters["guard_digest"] = worked.guard.digest
+    parameters |= {"guard_media": folders, "guard_media_digest": media_guard.digest}
     with target.write() as connection:
         _store(connection, subset, worked, parameters)
         record_run(connection, "select", {"subset": subset, **parameters}, started)
@@ -111,16 +122,26 @@ class PoolRead:
     """Samples whose media cannot be read."""
     bad_rows: dict[str, int]
     """Input rows that gave no sample, by reason."""
+    guarded_media: Mask
+    """Samples whose media the guard keeps out."""
+    media_guard: MediaGuard
+    near: Near | None
+    """The search for near-duplicates, where the preset goes by it."""
 
 
 _BAD_ROWS = "SELECT reason, count(*) FROM bad_row WHERE NOT kept GROUP BY reason ORDER BY reason"
 
 
-def read_pool(connection: duckdb.DuckDBPyConnection, preset: Preset) -> PoolRead:
+def read_pool(
+    connection: duckdb.DuckDBPyConnection, preset: Preset, guard: MediaGuard = NO_MEDIA
+) -> PoolRead:
     """Read what a preset needs from an open pool."""
-    everything = load_candidates(connection, preset)
+    everything, near = load_candidates(connection, preset), None
+    if preset.dedup == "near":
+        everything, near = with_near(connection, everything)
     bad_rows = dict(connection.execute(_BAD_ROWS).fetchall())
-    return PoolRead(everything, unreadable(connection, everything), bad_rows)
+    broken, guarded = unreadable(connection, everything), guard.excluded(connection, everything)
+    return PoolRead(everything, broken, bad_rows, guarded, guard, near)
 
 
 def work_out(read: PoolRead, preset: Preset, guards: Sequence[str], guard_by: GuardBy) -> Worked:
@@ -130,13 +151,15 @@ def work_out(read: PoolRead, preset: Preset, guards: Sequence[str], guard_by: Gu
     guard = load_guard(guards, guard_by)
     if guards:
         hit = guard.excluded(everything)
+    shown = read.guarded_media & ~hit
     if preset.unreadable_media == "exclude":
-        broken = read.unreadable & ~hit
-    candidates = everything.keep(~hit & ~broken)
+        broken = read.unreadable & ~hit & ~shown
+    candidates = everything.keep(~hit & ~shown & ~broken)
     if not len(candidates):
         raise UsageError(
-            f"nothing is left to choose from: the guard keeps out {int(hit.sum()):,} samples, the media of "
-            f"{int(broken.sum()):,} could not be read (--set unreadable_media=keep takes them all the same)"
+            f"nothing is left to choose from: the guard keeps out {int((hit | shown).sum()):,} samples, the "
+            f"media of {int(broken.sum()):,} could not be read (--set unreadable_media=keep takes them all "
+            "the same)"
         )
     scores = score(candidates, preset)
     target, budget = plan_budget(candidates, scores.vds3_rows, preset)
@@ -144,15 +167,31 @@ def work_out(read: PoolRead, preset: Preset, guards: Sequence[str], guard_by: Gu
     by_hash = np.argsort(tie_hash(candidates.uid_hash, preset.seed), kind="stable")
     asked = math.ceil(target * preset.uniform_multiplier)
     uniform = uniform_control(candidates, by_hash, asked, preset.max_qa_per_video)
-    filled = fill(candidates, ranking(scores.rho, by_hash), bounds, target, preset, uniform)
+    order = ranking(scores.rho, by_hash)
+    best = best_of_groups(candidates.near, order)
+    filled = fill(candidates, order, bounds, target, preset, uniform, best)
     report = summarise(candidates, target, budget, bounds, filled, uniform, preset)
     report |= {"uniform_count": asked, "excluded_by_guard": int(hit.sum())}
+    if read.media_guard.files:
+        report["guard_media"] = {
+            "files": read.media_guard.files,
+            "unreadable": read.media_guard.unreadable,
+            "media_kept_out": len(read.media_guard.media),
+            "samples_kept_out": int(shown.sum()),
+        }
+    if read.near:
+        report["near_duplicates"] = {
+            "threshold": read.near.threshold,
+            "kept_out": int((~filled.kept).sum()),
+            "ingested_since": read.near.since,
+        }
     report |= {"excluded_unreadable_media": int(broken.sum()), "unreadable_rows": read.bad_rows}
     return Worked(
         preset=preset,
         guard=guard,
         everything=everything,
         guarded=hit,
+        guarded_media=shown,
         unreadable=broken,
         candidates=candidates,
         scores=scores,

@@ -70,6 +70,8 @@ def summarise(
 def why_not(candidates: Candidates, bounds: Bounds, filled: Filled, preset: Preset, index: int) -> str:
     """What kept one sample out of the subset."""
     quota = int(bounds.quotas[candidates.stratum[index]])
+    if not filled.kept[index]:
+        return "near-duplicate of a sample with a higher rho"
     if int(candidates.text_hash[index]) in filled.texts:
         return "exact duplicate of a chosen text"
     if candidates.video[index]:

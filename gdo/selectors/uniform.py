@@ -8,9 +8,9 @@ from gdo.selectors.candidates import Candidates, Codes, Hashes, Integers, Mask
 
 
 def uniform_control(candidates: Candidates, order: Integers, count: int, max_qa_per_video: int) -> Integers:
-    """Up to `count` samples in the order of their hash, no text twice, few per video.
+    """Up to `count` samples in the order of their hash, no text and no near-duplicate twice, few per video.
 
-    Where the pool runs short the text rule is relaxed, then the per-video rule too.
+    Where the pool runs short the rule of texts is relaxed, then the per-video rule too.
     """
     wanted = min(count, len(candidates))
     head = order[: wanted + wanted // 8]
@@ -45,17 +45,21 @@ def _accept(
     videos = candidates.video_uid[order]
     doubtful = videos >= 0 if used else _crowded(videos, cap)
     if texts:
-        doubtful = doubtful | _repeated(candidates.text_hash[order])
-    seen, per_video = set[int](), dict(enumerate(used))
+        doubtful = doubtful | _repeated(candidates.text_hash[order]) | (candidates.near[order] >= 0)
+    seen, groups, per_video = set[int](), set[int](), dict(enumerate(used))
     places = np.flatnonzero(doubtful)
     rows = order[places]
-    for place, text, video in zip(
-        places.tolist(), candidates.text_hash[rows].tolist(), candidates.video_uid[rows].tolist(), strict=True
+    columns = (candidates.text_hash, candidates.near, candidates.video_uid)
+    for place, text, group, video in zip(
+        places.tolist(), *(column[rows].tolist() for column in columns), strict=True
     ):
-        if (texts and text in seen) or (video >= 0 and per_video.get(video, 0) >= cap):
+        repeats = texts and (text in seen or group in groups)
+        if repeats or (video >= 0 and per_video.get(video, 0) >= cap):
             accept[place] = False
             continue
         seen.add(text)
+        if group >= 0:
+            groups.add(group)
         if video >= 0:
             per_video[video] = per_video.get(video, 0) + 1
     return accept

@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from gdo.descriptors.base import ProbedDescriptor
 from gdo.descriptors.engine.groups import GroupPlan, QuestionPlan, Task
-from gdo.descriptors.engine.local import run_in_order
+from gdo.descriptors.engine.local import Crew, run_in_order
 from gdo.descriptors.engine.models import Models
 from gdo.descriptors.engine.parts import Tally
 from gdo.descriptors.engine.stored import DescriptorParts, HeaderParts
@@ -116,7 +116,7 @@ def work_share(share: Share, load: Callable[[], Probe]) -> Iterator[Step]:
     Raises:
         GdoError: The probe cannot be loaded, or fails for other reasons than a sample.
     """
-    with _probe_errors(share.device):
+    with probe_errors(share.device):
         probe = load()
     yield Step(0, card=probe.card)
     if isinstance(share.plan, GroupPlan):
@@ -127,35 +127,93 @@ def work_share(share: Share, load: Callable[[], Probe]) -> Iterator[Step]:
 
 def _ask_groups(share: Share, plan: GroupPlan, probe: Probe) -> Iterator[Step]:
     pool = Pool(share.pool)
-    parts = {each.asks: DescriptorParts(pool, each) for each in share.descriptors}
+    parts: dict[str, DescriptorParts] = {each.asks: DescriptorParts(pool, each) for each in share.descriptors}
     headers = media_parts(pool, share.descriptors)
     tasks = islice(plan.tasks(), share.number, None, share.of)
-    looks = look_at(tasks, probe.card.settings.budget, share.workers, share.time_limit)
-    for batch in cut_batches(looks, probe.cost, BATCH_TOKENS[share.device.partition(":")[0]]):
-        said = score(probe, batch, share.device)
-        wanted = {"losses": batch[0].task.losses, "stability": batch[0].task.stability}
-        tallies = [parts[asks].save(_table(parts[asks], said)) for asks in parts if wanted[asks]]
-        if rows := [row for look in batch for row in look.seen]:
-            headers.save(headers_table(rows))
-        yield Step(len(said), tuple(tallies))
+    for answers in answer_groups(
+        share.descriptors, probe, tasks, share.device, workers=share.workers, time_limit=share.time_limit
+    ):
+        tallies = [parts[asks].save(table) for asks, table in answers.tables.items()]
+        if answers.media:
+            headers.save(headers_table(answers.media))
+        yield Step(answers.done, tuple(tallies))
 
 
 def _ask_questions(share: Share, plan: QuestionPlan, probe: Probe) -> Iterator[Step]:
     (descriptor,) = share.descriptors
     parts = DescriptorParts(Pool(share.pool), descriptor)
     for batch in islice(plan.batches(QUESTIONS_PER_BATCH), share.number, None, share.of):
-        questions = list(dict.fromkeys(question for _, question in batch))
-        with _probe_errors(share.device):
-            said = dict(zip(questions, probe.temporal_need(questions), strict=True))
-        tally = parts.save(_table(parts, {uid: said[question] for uid, question in batch}))
-        yield Step(len(batch), (tally,))
+        answers = answer_questions(descriptor, probe, batch, share.device)
+        yield Step(answers.done, tuple(parts.save(table) for table in answers.tables.values()))
+
+
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """What a probe said of some samples.
+
+    Attributes:
+        done: Samples worked off.
+        tables: Their values, by what was asked for.
+        media: What was learned of their media; rows of `Seen`.
+    """
+
+    done: int
+    tables: Mapping[str, pa.Table]
+    media: list[dict[str, Any]]
+
+
+def answer_groups(
+    descriptors: Sequence[ProbedDescriptor[Any]],
+    probe: Probe,
+    tasks: Iterator[Task],
+    device: str,
+    *,
+    workers: int | Crew,
+    time_limit: float,
+) -> Iterator[Answers]:
+    """Ask a probe about groups, batch by batch.
+
+    Args:
+        descriptors: What is computed.
+        probe: The loaded probe.
+        tasks: The groups.
+        device: Where the probe computes.
+        workers: Processes that read media, or a crew; 0 reads in this one.
+        time_limit: Seconds for one medium.
+
+    Raises:
+        GdoError: The probe fails for other reasons than a sample.
+    """
+    looks = look_at(tasks, probe.card.settings.budget, workers, time_limit)
+    for batch in cut_batches(looks, probe.cost, BATCH_TOKENS[device.partition(":")[0]]):
+        said = score(probe, batch, device)
+        wanted = {"losses": batch[0].task.losses, "stability": batch[0].task.stability}
+        tables: dict[str, pa.Table] = {
+            each.asks: _table(each, said) for each in descriptors if wanted[each.asks]
+        }
+        yield Answers(len(said), tables, [row for look in batch for row in look.seen])
+
+
+def answer_questions(
+    descriptor: ProbedDescriptor[Any], probe: Probe, batch: Sequence[tuple[str, str]], device: str
+) -> Answers:
+    """Ask a probe about questions alone, each once; `batch` holds keys of samples and their questions.
+
+    Raises:
+        GdoError: The probe fails.
+    """
+    questions = list(dict.fromkeys(question for _, question in batch))
+    with probe_errors(device):
+        said = dict(zip(questions, probe.temporal_need(questions), strict=True))
+    table = _table(descriptor, {uid: said[question] for uid, question in batch})
+    return Answers(len(batch), {descriptor.asks: table}, [])
 
 
 def score(probe: Probe, batch: Sequence[Look], device: str) -> dict[str, Scored]:
     """What a probe says of each sample of a batch, by `qa_uid`."""
     task = batch[0].task
     groups = [look.group for look in batch]
-    with _probe_errors(device):
+    with probe_errors(device):
         scored = probe.score(groups, losses=task.losses, stability=task.stability)
     return {
         asked.qa_uid: said
@@ -164,13 +222,15 @@ def score(probe: Probe, batch: Sequence[Look], device: str) -> dict[str, Scored]
     }
 
 
-def look_at(tasks: Iterator[Task], budget: FrameBudget, workers: int, time_limit: float) -> Iterator[Look]:
+def look_at(
+    tasks: Iterator[Task], budget: FrameBudget, workers: int | Crew, time_limit: float
+) -> Iterator[Look]:
     """Read the media of groups ahead of whoever takes them; the groups keep their order.
 
     Args:
         tasks: The groups.
         budget: Frames of each medium.
-        workers: Processes that read; 0 reads in this one.
+        workers: Processes that read, or a crew; 0 reads in this one.
         time_limit: Seconds for one medium.
     """
     for shown, some in groupby(tasks, lambda task: bool(task.media)):
@@ -181,7 +241,7 @@ def look_at(tasks: Iterator[Task], budget: FrameBudget, workers: int, time_limit
 
 
 def _read_ahead(
-    tasks: Iterator[Task], budget: FrameBudget, workers: int, time_limit: float
+    tasks: Iterator[Task], budget: FrameBudget, workers: int | Crew, time_limit: float
 ) -> Iterator[Look]:
     waiting: deque[Task] = deque()
 
@@ -237,15 +297,13 @@ def cut_batches(looks: Iterator[Look], cost: Callable[[Group], int], tokens: int
         yield batch
 
 
-def _table(parts: DescriptorParts, said: Mapping[str, Any]) -> pa.Table:
-    descriptor = parts.descriptor
-    assert isinstance(descriptor, ProbedDescriptor)
+def _table(descriptor: ProbedDescriptor[Any], said: Mapping[str, Any]) -> pa.Table:
     rows = [{"qa_uid": uid, **descriptor.row(its)} for uid, its in said.items()]
     return samples_table(descriptor.columns, rows)
 
 
 @contextmanager
-def _probe_errors(device: str) -> Iterator[None]:
+def probe_errors(device: str) -> Iterator[None]:
     """Tell what a model raises, whatever that is, as the failure of its device."""
     try:
         yield

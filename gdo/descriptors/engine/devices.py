@@ -6,9 +6,11 @@ import signal
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from importlib.util import find_spec
 from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
+from pathlib import Path
 
 from gdo.descriptors.engine.asking import Share, Step, work_share
 from gdo.descriptors.engine.local import how_ended, usable_cores
@@ -17,6 +19,7 @@ from gdo.errors import GdoError, UsageError
 from gdo.pool.child import end_with_parent
 
 _DEVICE = re.compile(r"cpu|cuda(:\d+)?")
+_DRIVER = Path("/proc/driver/nvidia")
 
 
 def find_devices(device: str) -> list[str]:
@@ -45,6 +48,17 @@ def find_devices(device: str) -> list[str]:
             if int(name.partition(":")[2] or 0) >= there:
                 raise UsageError(f"there is no device {name}; torch sees {there} CUDA GPUs here")
     return names
+
+
+def find_gpus(device: str) -> list[str]:
+    """The GPUs that are meant by a name; none where a CPU is. torch is loaded only where one may be there.
+
+    Raises:
+        UsageError: As `find_devices`.
+    """
+    if device == "auto" and not (_DRIVER.exists() and find_spec("torch")):
+        return []
+    return [name for name in find_devices(device) if name != "cpu"]
 
 
 def _count_gpus() -> int:

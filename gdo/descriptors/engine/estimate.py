@@ -8,20 +8,23 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
-from gdo.descriptors.base import MediaDescriptor, ProbedDescriptor, SampleDescriptor
-from gdo.descriptors.catalog import can_ask_models, find_descriptors, usual_names
-from gdo.descriptors.engine.devices import find_devices
-from gdo.descriptors.engine.estimate_probe import estimate_probed
+from gdo.descriptors.base import DeviceDescriptor, MediaDescriptor, ProbedDescriptor, SampleDescriptor
+from gdo.descriptors.catalog import COVERAGE, can_ask_models, find_descriptors, usual_names
+from gdo.descriptors.coverage.clusters import Coverage
+from gdo.descriptors.coverage.estimate import estimate_coverage
+from gdo.descriptors.coverage.run import PROBE, CoverChoice, find_embedder
+from gdo.descriptors.engine.devices import find_devices, find_gpus
+from gdo.descriptors.engine.estimate_device import estimate_on_device
+from gdo.descriptors.engine.estimate_probe import estimate_probed, probe_card
 from gdo.descriptors.engine.local import usable_cores
 from gdo.descriptors.engine.models import LocalModels, Models, ProbeChoice, Say, require_packages
 from gdo.descriptors.engine.stored import DescriptorParts
-from gdo.descriptors.engine.timing import Estimate, Rate, Watch, time_call
-from gdo.descriptors.engine.work import Medium, describe_media, describe_samples, medium_of
+from gdo.descriptors.engine.timing import Estimate, Rate, Watch, some_media, time_call
+from gdo.descriptors.engine.work import Medium, describe_media, describe_samples
 from gdo.pool.store import Pool, scalar
 
-MEDIA = 24
-"""Media of each kind that are timed."""
 ROWS = 2000
 """Samples that are timed where no model is asked."""
 
@@ -53,6 +56,8 @@ def estimate(
     frames: int | None = None,
     max_pixels: int | None = None,
     proxy_minutes: float | None = None,
+    embed: str = PROBE,
+    clusters: int | None = None,
     workers: int | None = None,
     time_limit: float = 60.0,
     say: Say | None = None,
@@ -69,6 +74,8 @@ def estimate(
         frames: Most frames of a medium that the model is shown.
         max_pixels: Most pixels of a frame.
         proxy_minutes: Time to train the self-proxy for, where there is none.
+        embed: Whose vectors `coverage` goes by.
+        clusters: How many clusters it finds.
         workers: Processes that read media; default all cores, 0 reads in this process.
         time_limit: Seconds for one medium. Needs workers.
         say: Called with what is being timed.
@@ -82,39 +89,53 @@ def estimate(
     target = Pool(pool)
     if names is None:
         names = [*usual_names(), *(["stability"] if can_ask_models() else [])]
-    descriptors = find_descriptors(names, probe)
+    gpus = find_gpus(device)
+    descriptors = find_descriptors(names, probe, gpu=bool(gpus))
     watch = Watch(target, usable_cores() if workers is None else workers, time_limit, say or (lambda _: None))
     probed = [each for each in descriptors if isinstance(each, ProbedDescriptor)]
     found: list[Estimate] = []
     training, devices = 0.0, list[str]()
-    if probed:
-        if models is None:
-            require_packages()
+    cover_by, asked = CoverChoice(embed, clusters), models or LocalModels()
+    covered = COVERAGE in descriptors
+    if (probed or (covered and embed == PROBE)) and models is None:
+        require_packages()
+    if probed or covered:
         devices = find_devices(device)
-        found, training = estimate_probed(watch, probed, choice, devices, models or LocalModels())
+    if probed:
+        found, training = estimate_probed(watch, probed, choice, devices, asked)
     for each in descriptors:
         if isinstance(each, ProbedDescriptor):
             continue
         watch.say(f"timing {each.name}")
-        found.append(_estimate_media(watch, each) if each.subject == "media" else _estimate_rows(watch, each))
+        if isinstance(each, Coverage):
+            found.append(_estimate_coverage(watch, cover_by, choice, devices, asked))
+        elif isinstance(each, DeviceDescriptor):
+            found.append(estimate_on_device(watch, each, gpus))
+        else:
+            found.append(
+                _estimate_media(watch, each) if each.subject == "media" else _estimate_rows(watch, each)
+            )
     found.sort(key=lambda one: names.index(one.name))
     return EstimateReport(found, training, devices, watch.workers)
 
 
+def _estimate_coverage(
+    watch: Watch, cover_by: CoverChoice, choice: ProbeChoice, devices: list[str], models: Models
+) -> Estimate:
+    if cover_by.embed != PROBE:
+        return estimate_coverage(watch, find_embedder(cover_by.embed, None), devices, cover_by.clusters)
+    with TemporaryDirectory() as folder:
+        card, label, _ = probe_card(watch, choice, devices[0], models, Path(folder))
+        estimate = estimate_coverage(watch, models.embedder(card), devices, cover_by.clusters)
+        return replace(estimate, probe=label)
+
+
 def _estimate_media(watch: Watch, descriptor: MediaDescriptor) -> Estimate:
-    with watch.pool.read() as connection:
-        query, _ = DescriptorParts(watch.pool, descriptor).missing(connection, None, retry_errors=False)
-        counts = dict(connection.execute(f"SELECT kind, count(*) FROM ({query}) GROUP BY kind").fetchall())
-        some = connection.sql(
-            f"FROM ({query}) QUALIFY row_number() OVER (PARTITION BY kind ORDER BY hash(media_id)) <= {MEDIA}"
-        )
-        rows = some.to_arrow_table().to_pylist()
-    home = watch.pool.path.parent
-    rates = []
-    for kind, count in sorted(counts.items()):
-        media = [medium_of(row, home) for row in rows if row["kind"] == kind]
-        work = partial(_describe_one, descriptor, watch.time_limit)
-        rates.append((count, watch.time(work, lambda *_: None, media)[0]))
+    work = partial(_describe_one, descriptor, watch.time_limit)
+    rates = [
+        (count, watch.time(work, lambda *_: None, media)[0])
+        for count, media in some_media(watch.pool, DescriptorParts(watch.pool, descriptor))
+    ]
     return watch.of_cores(descriptor.name, descriptor.probe, rates)
 
 

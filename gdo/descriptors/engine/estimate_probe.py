@@ -13,10 +13,9 @@ from typing import Any
 from gdo.descriptors.base import ProbedDescriptor
 from gdo.descriptors.engine.asking import BATCH_TOKENS, Look, cut_batches, make_look
 from gdo.descriptors.engine.groups import Task, plan_groups
-from gdo.descriptors.engine.local import usable_cores
 from gdo.descriptors.engine.models import SELF, Models, ProbeChoice, read_card
 from gdo.descriptors.engine.stored import DescriptorParts
-from gdo.descriptors.engine.timing import SECONDS, Estimate, Rate, Watch, time_call
+from gdo.descriptors.engine.timing import SECONDS, Estimate, Rate, Watch, price, time_call
 from gdo.descriptors.engine.work import see_medium, unseen_medium
 from gdo.descriptors.probe.contract import Group, Probe, ProbeCard
 from gdo.pool.store import scalar
@@ -46,7 +45,7 @@ def estimate_probed(
         models: Where it comes from.
     """
     with TemporaryDirectory() as folder:
-        card, label, training = _card(watch, choice, devices[0], models, Path(folder))
+        card, label, training = probe_card(watch, choice, devices[0], models, Path(folder))
         watch.say(f"loading {label} on {devices[0]}")
         probe = models.load(card, device=devices[0])
         parts: dict[str, DescriptorParts] = {
@@ -61,7 +60,7 @@ def estimate_probed(
     return found, training
 
 
-def _card(
+def probe_card(
     watch: Watch, choice: ProbeChoice, device: str, models: Models, folder: Path
 ) -> tuple[ProbeCard, str, float]:
     """The model's card, the label of its values, and the seconds of training before it can be asked."""
@@ -91,14 +90,14 @@ def _estimate_groups(
         counts = {kind: counts[asks] for kind, counts in plan.kinds.items()}
         rates = {kind: _score(probe, looks[kind], asks, devices[0]) for kind in counts}
         found.append(
-            _price(
+            price(
                 watch,
                 its,
                 devices,
                 missing=sum(counts.values()),
                 timed=sum(rate.timed for rate in rates.values()),
                 reading=sum(count * reading[kind].seconds for kind, count in counts.items()),
-                scoring=sum(count * rates[kind].seconds for kind, count in counts.items()),
+                computing=sum(count * rates[kind].seconds for kind, count in counts.items()),
             )
         )
     return found
@@ -161,24 +160,4 @@ def _estimate_questions(watch: Watch, parts: DescriptorParts, probe: Probe, devi
     probe.temporal_need(questions[:16])
     seconds, _ = time_call(partial(probe.temporal_need, questions))
     scoring = distinct * seconds / max(1, len(questions))
-    return _price(watch, parts, devices, missing=missing, timed=len(questions), reading=0.0, scoring=scoring)
-
-
-def _price(
-    watch: Watch,
-    parts: DescriptorParts,
-    devices: list[str],
-    *,
-    missing: int,
-    timed: int,
-    reading: float,
-    scoring: float,
-) -> Estimate:
-    """Time on these devices, from the seconds that one reader and one device would take."""
-    reading /= max(1, watch.workers)
-    label = parts.descriptor.probe
-    if devices[0] == "cpu":
-        seconds = reading + scoring
-        return Estimate(parts.name, label, missing, timed, seconds, seconds * usable_cores() / 3600, "core")
-    seconds = max(reading, scoring / len(devices))
-    return Estimate(parts.name, label, missing, timed, seconds, seconds * len(devices) / 3600, "GPU")
+    return price(watch, parts, devices, missing=missing, timed=len(questions), reading=0.0, computing=scoring)

@@ -35,7 +35,7 @@ def run_tasks(
     batches: Iterable[Sequence[Task] | None],
     give_up: Callable[[Task, str], Result],
     *,
-    workers: int,
+    workers: "int | Crew",
     time_limit: float,
     queued: int = 0,
 ) -> Iterator[Result]:
@@ -47,7 +47,8 @@ def run_tasks(
         work: A function that can be pickled, from a batch to its result.
         batches: Batches of tasks, taken as they are needed; None for none before a running one has ended.
         give_up: The result of a task whose worker did not come back, for this reason.
-        workers: Number of processes; 0 works in this process, without a time limit.
+        workers: Number of processes, or a crew that outlives this call; 0 works in this process, without a
+            time limit.
         time_limit: Seconds that `work` keeps to by itself; a worker that exceeds them by far is killed.
         queued: Batches that may wait for a worker or for the caller, where that is more than usual.
 
@@ -57,23 +58,27 @@ def run_tasks(
     if workers == 0:
         yield from (work(batch) for batch in batches if batch is not None)
         return
-    crew = _Crew(work, workers, 1.25 * time_limit + 1, max(queued, QUEUED * workers))
+    crew = workers if isinstance(workers, Crew) else Crew(workers)
+    run = _Run(crew, work, 1.25 * time_limit + 1, max(queued, QUEUED * crew.workers))
     source = iter(batches)
     try:
-        while crew.hand_out(source):
-            for batch, future in crew.finished():
+        while run.hand_out(source):
+            for batch, future in run.finished():
                 error = future.exception()
                 if isinstance(error, BrokenProcessPool):
-                    crew.again.append(batch)
+                    run.again.append(batch)
                 elif not isinstance(error, TimeoutError | ProcessExpired):
-                    crew.breaks = 0
+                    run.breaks = 0
                     yield future.result()
                 elif len(batch) > 1:
-                    crew.again.extend([task] for task in batch)
+                    run.again.extend([task] for task in batch)
                 else:
                     yield give_up(batch[0], _why_lost(error, time_limit))
     finally:
-        crew.end()
+        if crew is workers:
+            run.drop()
+        else:
+            crew.end()
 
 
 def run_in_order(
@@ -81,7 +86,7 @@ def run_in_order(
     tasks: Iterable[Task],
     give_up: Callable[[Task, str], Result],
     *,
-    workers: int,
+    workers: "int | Crew",
     time_limit: float,
     ahead: int,
 ) -> Iterator[Result]:
@@ -91,7 +96,7 @@ def run_in_order(
         work: A function that can be pickled, from a task to its result.
         tasks: The tasks; taken as they are needed.
         give_up: The result of a task whose worker did not come back, for this reason.
-        workers: Number of processes; 0 works in this process, without a time limit.
+        workers: Number of processes, or a crew; 0 works in this process, without a time limit.
         time_limit: Seconds that `work` keeps to by itself.
         ahead: Tasks begun that the caller has not had the result of, at most: what bounds the memory.
     """
@@ -125,41 +130,24 @@ def _work_numbered(work: Callable[[Task], Result], batch: Sequence[tuple[int, Ta
     return number, work(task)
 
 
-class _Crew(Generic[Task, Result]):
-    """Worker processes and what they are at; all are replaced when pebble calls its pool broken."""
+class Crew:
+    """Worker processes that stay for one call of `run_tasks` or for many, one call at a time.
 
-    def __init__(
-        self, work: Callable[[Sequence[Task]], Result], workers: int, hard_limit: float, queued: int
-    ) -> None:
-        self.work = work
+    Attributes:
+        workers: Their number.
+        pool: The processes.
+    """
+
+    pool: ProcessPool
+
+    def __init__(self, workers: int) -> None:
         self.workers = workers
-        self.hard_limit = hard_limit
-        self.queued = queued
-        self.running: dict[Future[Result], Sequence[Task]] = {}
-        self.again: deque[Sequence[Task]] = deque()
-        self.breaks = 0
         self._start()
 
-    def hand_out(self, source: Iterator[Sequence[Task] | None]) -> bool:
-        """Keep the workers busy, first with what has to be done again; False once nothing is left."""
-        if not self.pool.active:
-            self._replace()
-        while len(self.running) < self.queued:
-            batch = self.again.popleft() if self.again else next(source, None)
-            if batch is None:
-                break
-            try:
-                future = self.pool.schedule(self.work, args=[batch], timeout=self.hard_limit)
-            except RuntimeError:
-                self.again.append(batch)
-                return True
-            self.running[future] = batch
-        return bool(self.running)
-
-    def finished(self) -> Iterator[tuple[Sequence[Task], Future[Result]]]:
-        """Wait for a batch to end, one way or another."""
-        for future in wait(self.running, return_when=FIRST_COMPLETED).done:
-            yield self.running.pop(future), future
+    def replace(self) -> None:
+        """Start anew."""
+        self.end()
+        self._start()
 
     def end(self) -> None:
         """End the workers, whatever they are at."""
@@ -174,6 +162,47 @@ class _Crew(Generic[Task, Result]):
             context=get_context("spawn"),
         )
 
+
+class _Run(Generic[Task, Result]):
+    """What a crew is at in one call; all workers are replaced when pebble calls its pool broken."""
+
+    def __init__(
+        self, crew: Crew, work: Callable[[Sequence[Task]], Result], hard_limit: float, queued: int
+    ) -> None:
+        self.crew = crew
+        self.work = work
+        self.hard_limit = hard_limit
+        self.queued = queued
+        self.running: dict[Future[Result], Sequence[Task]] = {}
+        self.again: deque[Sequence[Task]] = deque()
+        self.breaks = 0
+
+    def hand_out(self, source: Iterator[Sequence[Task] | None]) -> bool:
+        """Keep the workers busy, first with what has to be done again; False once nothing is left."""
+        if not self.crew.pool.active:
+            self._replace()
+        while len(self.running) < self.queued:
+            batch = self.again.popleft() if self.again else next(source, None)
+            if batch is None:
+                break
+            try:
+                future = self.crew.pool.schedule(self.work, args=[batch], timeout=self.hard_limit)
+            except RuntimeError:
+                self.again.append(batch)
+                return True
+            self.running[future] = batch
+        return bool(self.running)
+
+    def finished(self) -> Iterator[tuple[Sequence[Task], Future[Result]]]:
+        """Wait for a batch to end, one way or another."""
+        for future in wait(self.running, return_when=FIRST_COMPLETED).done:
+            yield self.running.pop(future), future
+
+    def drop(self) -> None:
+        """Forget what is still running."""
+        for future in self.running:
+            future.cancel()
+
     def _replace(self) -> None:
         self.breaks += 1
         if self.breaks > MAX_BREAKS:
@@ -183,8 +212,7 @@ class _Crew(Generic[Task, Result]):
             )
         self.again.extend(self.running.values())
         self.running.clear()
-        self.end()
-        self._start()
+        self.crew.replace()
 
 
 def _why_lost(error: TimeoutError | ProcessExpired, time_limit: float) -> str:

@@ -4,6 +4,7 @@ Nothing here loads torch before a model is wanted.
 """
 
 import json
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from gdo.descriptors.catalog import can_ask_models, names_a_model
+from gdo.descriptors.coverage.embedder import Embedder
 from gdo.descriptors.probe.contract import Probe, ProbeCard, ProbeSettings
 from gdo.errors import UsageError
 from gdo.pool.store import Pool
@@ -59,6 +61,9 @@ class Models(Protocol):
     def load(self, card: ProbeCard, *, device: str) -> Probe:
         """Load a model."""
 
+    def embedder(self, card: ProbeCard) -> Embedder:
+        """A model as an embedder, without loading it."""
+
 
 class LocalModels:
     """Models that transformers loads, from a folder or from the hub."""
@@ -100,6 +105,12 @@ class LocalModels:
         from gdo.descriptors.probe.load import load_probe
 
         return load_probe(card, device=device)
+
+    def embedder(self, card: ProbeCard) -> Embedder:
+        """A model as an embedder, without loading it."""
+        from gdo.descriptors.coverage.probe_states import ProbeStates, width_of
+
+        return ProbeStates(card, width_of(card))
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +161,7 @@ class Chosen:
     Attributes:
         choice: What was said.
         devices: Where it computes.
+        home: The device of this machine that the self-proxy is trained on.
         models: Where it comes from.
     """
 
@@ -158,6 +170,7 @@ class Chosen:
         pool: Pool,
         choice: ProbeChoice,
         devices: list[str],
+        home: str,
         models: Models,
         workers: int,
         progress: Told | None,
@@ -165,6 +178,7 @@ class Chosen:
     ) -> None:
         self.choice = choice
         self.devices = devices
+        self.home = home
         self.models = models
         self.say = say
         self._pool = pool
@@ -180,7 +194,7 @@ class Chosen:
         proxy = self.models.make_proxy(
             self._pool,
             minutes=self.choice.proxy_minutes,
-            device=self.devices[0],
+            device=self.home,
             workers=self._workers,
             progress=self._progress,
         )
@@ -199,6 +213,10 @@ class Chosen:
     def loaded(self) -> Probe:
         """The model on its only device."""
         return self.models.load(self.card, device=self.devices[0])
+
+    def let_go(self) -> None:
+        """Free the weights' memory."""
+        self.__dict__.pop("loaded", None)
 
 
 def read_card(models: Models, name: str, device: str, choice: ProbeChoice) -> ProbeCard:
@@ -225,7 +243,7 @@ def tell_card(card: ProbeCard, devices: list[str]) -> str:
     budget = card.settings.budget
     facts = [
         card.dtype,
-        f"on {', '.join(devices)}",
+        f"on {', '.join(f'{device} x {n}' if n > 1 else device for device, n in Counter(devices).items())}",
         f"at most {budget.frames} frames of {budget.max_pixels} pixels as {card.settings.frames_as}",
         *(
             f"{name.replace('_', ' ')} {value}"

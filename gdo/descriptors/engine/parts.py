@@ -20,6 +20,7 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
+from gdo.descriptors.engine.ray_storage import gather
 from gdo.errors import GdoError
 from gdo.pool.atomic import write_aside
 from gdo.pool.candidate import quoted, refresh_candidate
@@ -51,6 +52,12 @@ class Tally:
     name: str
     computed: int
     reasons: Counter[str]
+
+
+def count(name: str, table: pa.Table) -> Tally:
+    """What a part holds; reasons are told apart by what stands before their details."""
+    errors = [error.partition(" (")[0] for error in table["error"].to_pylist() if error is not None]
+    return Tally(name, table.num_rows - len(errors), Counter(errors))
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,14 +127,14 @@ class Parts(ABC):
                 )
             for half_written in self.folder.glob(".*.part"):
                 half_written.unlink()
+            gather(self.folder)
             yield
 
     def save(self, table: pa.Table) -> Tally:
-        """Keep the result of one batch; reasons are told apart by what stands before their details."""
+        """Keep the result of one batch."""
         path = self.folder / f"part-{uuid.uuid4().hex}.parquet"
         write_aside(path, lambda aside: pq.write_table(table, aside))
-        errors = [error.partition(" (")[0] for error in table["error"].to_pylist() if error is not None]
-        return Tally(self.name, table.num_rows - len(errors), Counter(errors))
+        return count(self.name, table)
 
     def files(self) -> list[Path]:
         """The parts that wait to be committed."""

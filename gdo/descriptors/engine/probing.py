@@ -5,8 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from gdo.descriptors.base import ProbedDescriptor
-from gdo.descriptors.engine.asking import Share, Step, media_parts, work_share
-from gdo.descriptors.engine.devices import find_devices, work_shares
+from gdo.descriptors.engine.asking import Share, Step, media_parts
 from gdo.descriptors.engine.groups import GroupPlan, QuestionPlan, plan_groups, plan_questions
 from gdo.descriptors.engine.models import (
     SELF,
@@ -40,9 +39,9 @@ def choose(pool: Pool, choice: ProbeChoice, models: Models | None, options: Opti
         if options.progress:
             options.progress(Progress(what, done, total, note=note))
 
-    chosen = Chosen(
-        pool, choice, find_devices(choice.device), models or LocalModels(), options.workers, told, say
-    )
+    devices = options.engine.devices(choice.device)
+    home = options.engine.here(devices)[0]
+    chosen = Chosen(pool, choice, devices, home, models or LocalModels(), options.workers, told, say)
     if choice.model != SELF:
         _ = chosen.card
     return chosen
@@ -62,13 +61,19 @@ def ask(
         plan = _plan(pool, parts, media.folder, chosen, options)
         for each in labelled:
             reports[each.name].already = plan.already[each.asks]
-        shares = _shares(pool, labelled, chosen, plan, options)
-        if not plan.todo:
-            steps: Iterator[Step] = iter(())
-        elif len(shares) > 1:
-            steps = work_shares(shares)
-        else:
-            steps = work_share(shares[0], lambda: chosen.loaded)
+        steps: Iterator[Step] = iter(())
+        if plan.todo:
+            share = Share(
+                pool.path,
+                labelled,
+                card,
+                chosen.models,
+                chosen.devices[0],
+                plan,
+                options.workers,
+                options.time_limit,
+            )
+            steps = options.engine.ask(share, chosen.devices, lambda: chosen.loaded)
         return Work(plan.todo, _hear(steps, parts.values(), chosen), plan.lists)
 
     arguments = {"name": ", ".join(reports), "probe": card.label, "device": chosen.choice.device}
@@ -92,33 +97,6 @@ def _plan(
         limit=options.limit,
         retry_errors=options.retry_errors,
     )
-
-
-def _shares(
-    pool: Pool,
-    descriptors: tuple[ProbedDescriptor[Any], ...],
-    chosen: Chosen,
-    plan: GroupPlan | QuestionPlan,
-    options: Options,
-) -> list[Share]:
-    """One share for each device; the readers are dealt out among them."""
-    of = len(chosen.devices)
-    workers = options.workers and max(1, options.workers // of)
-    return [
-        Share(
-            pool.path,
-            descriptors,
-            chosen.card,
-            chosen.models,
-            device,
-            plan,
-            workers,
-            options.time_limit,
-            number,
-            of,
-        )
-        for number, device in enumerate(chosen.devices)
-    ]
 
 
 def _hear(steps: Iterator[Step], parts: Iterable[DescriptorParts], chosen: Chosen) -> Steps:

@@ -2,16 +2,19 @@
 
 import time
 from collections import Counter
-from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import pyarrow as pa
 
-from gdo.descriptors.engine.asking import Step
+from gdo.descriptors.base import DeviceDescriptor, MediaDescriptor
+from gdo.descriptors.engine.asking import Share, Step
 from gdo.descriptors.engine.parts import Command, Parts, Tally, commit, try_commit
+from gdo.descriptors.engine.work import Medium
+from gdo.descriptors.probe.contract import Probe
 from gdo.errors import GdoError, UsageError
 from gdo.pool.store import utc_now
 
@@ -77,10 +80,63 @@ Callback = Callable[[Progress], None]
 Steps = Generator[Step, None, None]
 
 
+class Engine(Protocol):
+    """Who works off the lists of a run: this machine or a cluster. Both keep the same rows as parts."""
+
+    def devices(self, device: str) -> list[str]:
+        """The devices that are meant by a name.
+
+        Raises:
+            UsageError: There are none of this name.
+        """
+
+    def gpus(self, device: str) -> list[str]:
+        """The GPUs among them; see `find_gpus`."""
+
+    def here(self, devices: Sequence[str]) -> list[str]:
+        """Devices of this machine for what is not worth a cluster, where those are computed on."""
+
+    def describe(
+        self,
+        descriptor: MediaDescriptor | DeviceDescriptor | None,
+        media: Iterator[Medium],
+        todo: int,
+        parts: Parts,
+        devices: Sequence[str],
+        options: "Options",
+    ) -> Steps:
+        """Read media and compute a descriptor of them; None reads their headers alone.
+
+        Args:
+            descriptor: What to compute.
+            media: The media, in the order of the work list.
+            todo: Their number.
+            parts: Where the values are kept.
+            devices: Where a device half computes, if the descriptor has one.
+            options: How.
+
+        Raises:
+            GdoError: Workers or devices failed.
+        """
+
+    def ask(self, share: Share, devices: Sequence[str], load: Callable[[], Probe]) -> Iterator[Step]:
+        """Ask a probe.
+
+        Args:
+            share: All that is to be asked, on the first device.
+            devices: Who may take their share of it.
+            load: Gives the probe, where the first device alone is asked by this process.
+
+        Raises:
+            GdoError: Devices failed.
+        """
+
+
 @dataclass(frozen=True, slots=True)
 class Options:
     """How to compute, whatever is computed."""
 
+    engine: Engine
     workers: int
     time_limit: float
     progress: Callback | None

@@ -8,9 +8,9 @@ from urllib.parse import quote
 
 import duckdb
 
-from gdo.descriptors.base import AnyDescriptor, ProbedDescriptor
+from gdo.descriptors.base import Kept, ProbedDescriptor
 from gdo.descriptors.engine.parts import Parts
-from gdo.descriptors.probe.contract import ProbeCard
+from gdo.descriptors.probe.contract import ModelCard
 from gdo.pool.candidate import quoted
 from gdo.pool.store import Pool, scalar, utc_now
 
@@ -71,7 +71,7 @@ class DescriptorParts(Parts):
         card: The model that makes them; None where there is none.
     """
 
-    def __init__(self, pool: Pool, descriptor: AnyDescriptor, card: ProbeCard | None = None) -> None:
+    def __init__(self, pool: Pool, descriptor: Kept, card: ModelCard | None = None) -> None:
         folder = f"{descriptor.name}-v{descriptor.version}"
         folder += f"-{quote(descriptor.probe, safe='')}" if descriptor.probe else ""
         super().__init__(pool, descriptor.name, folder)
@@ -82,7 +82,7 @@ class DescriptorParts(Parts):
         elif isinstance(descriptor, ProbedDescriptor):
             self.key, self.subjects = "qa_uid", "SELECT qa_uid, uid_hash AS key_hash FROM sample"
         else:
-            inputs = "".join(f", {quoted(name)}" for name in descriptor.inputs)
+            inputs = "".join(f", {quoted(name)}" for name in getattr(descriptor, "inputs", ()))
             self.key = "qa_uid"
             self.subjects = f"SELECT qa_uid, uid_hash AS key_hash{inputs} FROM candidate"
         self._told = [descriptor.name, descriptor.version, descriptor.probe]
@@ -114,7 +114,14 @@ class DescriptorParts(Parts):
             connection.execute("INSERT INTO descriptor VALUES (?, ?, ?, ?, ?)", list(self._catalog_row()))
 
     def _make_table(self, connection: duckdb.DuckDBPyConnection, columns: Mapping[str, str]) -> None:
+        """Make the table if it is not there; vectors of another length make way for these."""
         table = quoted(self.name)
+        for name, kind in columns.items():
+            stands = "table_name = ? AND column_name = ? AND data_type <> ?"
+            there = f"SELECT count(*) FROM duckdb_columns() WHERE {stands}"
+            if kind.endswith("]") and scalar(connection, there, [self.name, name.strip('"'), kind]):
+                connection.execute(f"DROP TABLE {table}")
+                connection.execute("DELETE FROM description WHERE name = ?", [self.name])
         key_type = "UBIGINT" if self.key == "media_id" else "VARCHAR"
         declared = ", ".join(f"{name} {kind}" for name, kind in columns.items())
         connection.execute(
@@ -193,7 +200,7 @@ class DescriptorParts(Parts):
         )
 
 
-def _record_probe(connection: duckdb.DuckDBPyConnection, card: ProbeCard) -> None:
+def _record_probe(connection: duckdb.DuckDBPyConnection, card: ModelCard) -> None:
     """Write a model into table `probe`, once; its details may come later, with its weights."""
     details = json.dumps(dict(card.details), default=str)
     connection.execute(

@@ -6,13 +6,17 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
 
-from gdo.descriptors.engine.local import run_in_order
+from gdo.descriptors.engine.local import run_in_order, usable_cores
 from gdo.descriptors.engine.models import Say
-from gdo.descriptors.engine.work import Medium
+from gdo.descriptors.engine.stored import DescriptorParts
+from gdo.descriptors.engine.work import Medium, medium_of
 from gdo.pool.store import Pool
 
 SECONDS = 20.0
 """After so long, no more of a kind is timed."""
+
+MEDIA = 24
+"""Media of each kind that are timed."""
 
 Result = TypeVar("Result")
 
@@ -94,6 +98,42 @@ class Watch:
             seconds / 3600,
             "core",
         )
+
+
+def price(
+    watch: Watch,
+    parts: DescriptorParts,
+    devices: Sequence[str],
+    *,
+    missing: int,
+    timed: int,
+    reading: float,
+    computing: float,
+) -> Estimate:
+    """Time on these devices, from the seconds that one reader and one device would take."""
+    reading /= max(1, watch.workers)
+    label = parts.descriptor.probe
+    if devices[0] == "cpu":
+        seconds = reading + computing
+        return Estimate(parts.name, label, missing, timed, seconds, seconds * usable_cores() / 3600, "core")
+    seconds = max(reading, computing / len(devices))
+    return Estimate(parts.name, label, missing, timed, seconds, seconds * len(devices) / 3600, "GPU")
+
+
+def some_media(pool: Pool, parts: DescriptorParts) -> list[tuple[int, list[Medium]]]:
+    """The media that lack a descriptor, kind by kind: how many there are, and a few of them."""
+    with pool.read() as connection:
+        query, _ = parts.missing(connection, None, retry_errors=False)
+        counts = dict(connection.execute(f"SELECT kind, count(*) FROM ({query}) GROUP BY kind").fetchall())
+        some = connection.sql(
+            f"FROM ({query}) QUALIFY row_number() OVER (PARTITION BY kind ORDER BY hash(media_id)) <= {MEDIA}"
+        )
+        rows = some.to_arrow_table().to_pylist()
+    home = pool.path.parent
+    return [
+        (count, [medium_of(row, home) for row in rows if row["kind"] == kind])
+        for kind, count in sorted(counts.items())
+    ]
 
 
 def time_call(call: Callable[[], Result]) -> tuple[float, Result]:

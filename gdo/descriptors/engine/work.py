@@ -11,7 +11,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from gdo.descriptors.base import Column, MediaDescriptor, SampleDescriptor
+from gdo.descriptors.base import Column, DeviceDescriptor, MediaDescriptor, SampleDescriptor
 from gdo.errors import GdoError, MediaError
 from gdo.pool.media import FrameBudget, Frames, MediaInfo, MediaKind, probe_media, read_frames
 
@@ -76,13 +76,13 @@ def describe_media(
         media: The media.
     """
     rows = [_describe_medium(descriptor, medium, time_limit) for medium in media]
-    return _table("media_id", pa.uint64(), descriptor.columns if descriptor else {}, rows, with_info=True)
+    return media_table(descriptor.columns if descriptor else {}, rows)
 
 
 def failed_media(descriptor: MediaDescriptor | None, medium: Medium, reason: str) -> pa.Table:
     """The row of a medium whose reader had to be given up."""
     columns = descriptor.columns if descriptor else {}
-    return _table("media_id", pa.uint64(), columns, [unseen_medium(medium, reason).row], with_info=True)
+    return media_table(columns, [unseen_medium(medium, reason).row])
 
 
 def describe_samples(descriptor: SampleDescriptor, batch: pa.Table) -> pa.Table:
@@ -140,9 +140,44 @@ def unseen_medium(medium: Medium, reason: str) -> Seen:
     return Seen(None, {"media_id": medium.media_id, "error": reason, "info": info})
 
 
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A medium as a reader prepared it for a device.
+
+    Attributes:
+        value: What the device half takes; None where there is nothing to compute.
+        row: What is to be told of the medium: `media_id`, `info`, and `error` where there is no value.
+    """
+
+    value: Any
+    row: dict[str, Any]
+
+
+def prepare_medium(descriptor: DeviceDescriptor, time_limit: float, medium: Medium) -> Prepared:
+    """Read a medium and do the first half of a descriptor; never raises.
+
+    Args:
+        descriptor: What to compute.
+        time_limit: Seconds for the medium.
+        medium: The medium.
+    """
+    seen = _see(medium, lambda: _read(descriptor, medium, time_limit), time_limit)
+    if seen.frames is None:
+        return Prepared(None, seen.row)
+    try:
+        return Prepared(descriptor.prepare(seen.frames), seen.row)
+    except Exception as error:
+        return Prepared(None, seen.row | {"error": reason_of(error)})
+
+
+def media_table(columns: Mapping[str, Column], rows: list[dict[str, Any]]) -> pa.Table:
+    """Values of media: `media_id`, the columns, `error`, and what was learned of the files."""
+    return _table("media_id", pa.uint64(), columns, rows, with_info=True)
+
+
 def headers_table(rows: list[dict[str, Any]]) -> pa.Table:
     """What was learned of media, from the rows of `Seen`."""
-    return _table("media_id", pa.uint64(), {}, rows, with_info=True)
+    return media_table({}, rows)
 
 
 def samples_table(columns: Mapping[str, Column], rows: list[dict[str, Any]]) -> pa.Table:
@@ -179,7 +214,7 @@ def _describe_medium(descriptor: MediaDescriptor | None, medium: Medium, time_li
         return seen.row | {"error": reason_of(error)}
 
 
-def _read(descriptor: MediaDescriptor | None, medium: Medium, time_limit: float) -> Frames:
+def _read(descriptor: MediaDescriptor | DeviceDescriptor | None, medium: Medium, time_limit: float) -> Frames:
     """The frames that a descriptor needs; without any, what the header tells.
 
     Raises:

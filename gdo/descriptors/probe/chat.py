@@ -83,6 +83,11 @@ class Chat:
         tokens = (getattr(processor, name, None) for name in names)
         self._media_tokens = [token for token in tokens if isinstance(token, str)]
 
+    @property
+    def media_ids(self) -> list[int]:
+        """Token ids that stand for pieces of pictures."""
+        return list(self.processor.tokenizer.convert_tokens_to_ids(self._media_tokens))
+
     def texts(self, asked: Asked, parts: Sequence[Mapping[str, str]]) -> tuple[str, str]:
         """The prompt, and prompt with answer and end of turn, under the chat template."""
         turns = [*asked.history, (asked.question, asked.answer)]
@@ -190,7 +195,7 @@ class _Trunk:
 
     def _after_media(self, ids: list[int]) -> int:
         """Number of tokens after the last one that stands for a picture."""
-        media = set(self.chat.processor.tokenizer.convert_tokens_to_ids(self.chat._media_tokens))
+        media = set(self.chat.media_ids)
         last = max((i for i, token in enumerate(ids) if token in media), default=-1)
         return len(ids) - 1 - last
 

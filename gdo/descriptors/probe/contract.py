@@ -49,7 +49,7 @@ class ProbeSettings:
 
 
 @dataclass(frozen=True, slots=True)
-class ProbeCard:
+class ModelCard:
     """Which model made a value, and how; stands in table `probe`.
 
     Attributes:
@@ -57,7 +57,7 @@ class ProbeCard:
         source: Where it was loaded from.
         fingerprint: Digest of its configuration and weights.
         dtype: What it computed in.
-        settings: The settings that the values depend on.
+        settings: What the values depend on beside the weights, a dataclass.
         details: What else is worth knowing (versions, attention, losses of a self-proxy).
     """
 
@@ -65,7 +65,7 @@ class ProbeCard:
     source: str
     fingerprint: str
     dtype: str
-    settings: ProbeSettings
+    settings: Any
     details: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -74,6 +74,13 @@ class ProbeCard:
         parts = [self.model, self.fingerprint, self.dtype, asdict(self.settings)]
         digest = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
         return f"{self.model}@{digest[:8]}"
+
+
+@dataclass(frozen=True, slots=True)
+class ProbeCard(ModelCard):
+    """The card of a probe."""
+
+    settings: ProbeSettings
 
 
 @dataclass(frozen=True, slots=True)

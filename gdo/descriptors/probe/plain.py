@@ -13,7 +13,7 @@ from gdo.descriptors.probe.contract import Asked, ProbeSettings
 from gdo.descriptors.probe.forest import Forest
 from gdo.pool.text import hash64
 
-_TEXT_ONLY = Shown([], {})
+TEXT_ONLY = Shown([], {})
 
 
 @torch.inference_mode()
@@ -23,8 +23,8 @@ def plain_loss(forest: Forest, chat: Chat, asked: Asked, shown: Shown | None) ->
     Raises:
         Exception: The processor or the model refuses the sample.
     """
-    media = shown or _TEXT_ONLY
-    prompt, full = (_inputs(forest, chat, text, media) for text in chat.texts(asked, media.parts))
+    media = shown or TEXT_ONLY
+    prompt, full = (inputs_of(forest, chat, text, media) for text in chat.texts(asked, media.parts))
     labels = full["input_ids"].clone()
     labels[:, : prompt["input_ids"].shape[1]] = -100
     return float(forest.model(**full, labels=labels).loss)
@@ -35,8 +35,8 @@ def plain_answers(
     forest: Forest, chat: Chat, asked: Asked, shown: Shown | None, settings: ProbeSettings, ends: list[int]
 ) -> list[list[int]]:
     """Answers sampled with `generate`: token ids without what ends them."""
-    media = shown or _TEXT_ONLY
-    inputs = _inputs(forest, chat, chat.texts(asked, media.parts)[0], media)
+    media = shown or TEXT_ONLY
+    inputs = inputs_of(forest, chat, chat.texts(asked, media.parts)[0], media)
     torch.manual_seed(hash64(f"{settings.seed}/{asked.qa_uid}") >> 1)
     made = forest.model.generate(
         **inputs,
@@ -53,7 +53,8 @@ def plain_answers(
     return [[token for token in answer if token not in (*ends, forest.pad)] for answer in answers]
 
 
-def _inputs(forest: Forest, chat: Chat, text: str, shown: Shown) -> dict[str, Any]:
+def inputs_of(forest: Forest, chat: Chat, text: str, shown: Shown) -> dict[str, Any]:
+    """What the model takes of a text and its media, on its device."""
     inputs: dict[str, Tensor] = chat.process(text, shown)
     return {
         name: value.to(forest.device, forest.model.dtype if value.is_floating_point() else None)

@@ -1,0 +1,170 @@
+"""Pairs of vectors that are close to each other, among millions, in bounded memory.
+
+Few vectors are compared all with all. Of many, only those are compared that share a list: some vectors are
+pivots, and each vector goes to the lists of its nearest pivots, which FAISS looks up (an inverted file). This
+is done several times over, each time on another random projection to few dimensions, where close vectors are
+close as well; so two of them that are parted once are not parted always. Whatever is proposed this way is
+decided by the inner product of the vectors themselves, summed in a fixed order.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gdo.errors import UsageError
+
+ALL_WITH_ALL = 20_000
+"""Up to so many vectors need no lists, and no FAISS."""
+PROJECTIONS = 5
+DIMENSIONS = 64
+ROWS_PER_PIVOT = 192
+NEAREST = 2
+"""Lists that a vector is in, for each projection."""
+CELLS_LOOKED_AT = 8
+"""Of the pivots' own inverted file."""
+BLOCK = 2048
+"""Vectors compared with as many others at a time."""
+ROWS_PER_SEARCH = 16_384
+ROUNDING = 1e-3
+"""What products in float32 may be short of."""
+DEVIATIONS = 5
+"""Standard deviations that the product of two projections may lie below the threshold."""
+
+Vectors = NDArray[np.float32]
+Rows = NDArray[np.int64]
+Told = Callable[[int, int], None]
+Proposed = Iterator[tuple[Rows, Rows]]
+
+
+@dataclass(frozen=True, slots=True)
+class Pairs:
+    """Pairs of rows, ordered, each once.
+
+    Attributes:
+        first: The smaller row, int64 [pairs].
+        second: The larger one.
+        products: Their inner products, float64 [pairs].
+    """
+
+    first: Rows
+    second: Rows
+    products: NDArray[np.float64]
+
+
+def close_pairs(vectors: Vectors, threshold: float, told: Told | None = None) -> Pairs:
+    """All pairs (of many vectors: nearly all) whose inner product is at least `threshold`.
+
+    Args:
+        vectors: Unit vectors, float32 [rows, size]; may be memory-mapped.
+        threshold: 0 to 1; what lies far below 0.7 is found less surely.
+        told: Called with rows or lists done, and how many there are.
+
+    Raises:
+        UsageError: There are many vectors, and FAISS is not installed.
+    """
+    tell = told or (lambda done, total: None)
+    few = len(vectors) <= ALL_WITH_ALL
+    proposed = _among_all(vectors, threshold, tell) if few else _among_lists(vectors, threshold, tell)
+    found = [_verified(vectors, first, second, threshold) for first, second in proposed]
+    if not found:
+        return Pairs(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0))
+    first, second, products = (np.concatenate(each) for each in zip(*found, strict=True))
+    keys, once = np.unique(first * len(vectors) + second, return_index=True)
+    return Pairs(keys // len(vectors), keys % len(vectors), products[once])
+
+
+def _among_all(vectors: Vectors, threshold: float, tell: Told) -> Proposed:
+    for start in range(0, len(vectors), BLOCK):
+        yield from _among(vectors, np.arange(start, len(vectors)), threshold - ROUNDING, first_only=True)
+        tell(min(start + BLOCK, len(vectors)), len(vectors))
+
+
+def _among_lists(vectors: Vectors, threshold: float, tell: Told) -> Proposed:
+    # The product of two unit vectors is estimated by that of their projections with about this deviation.
+    deviation = (1 - threshold**2) / DIMENSIONS**0.5
+    total = 2 * PROJECTIONS * len(vectors)
+    for number in range(PROJECTIONS):
+        rng = np.random.default_rng(number)
+        done = 2 * number * len(vectors)
+        projected = _projected(vectors, rng)
+        lists = _nearest_pivots(projected, rng, partial(_tell_from, tell, done, total))
+        members = np.argsort(lists, axis=None, kind="stable") // NEAREST
+        start, done = 0, done + len(vectors)
+        for end in np.cumsum(np.bincount(lists.ravel())).tolist():
+            yield from _among(projected, members[start:end], threshold - DEVIATIONS * deviation)
+            start = end
+            tell(done + end // NEAREST, total)
+
+
+def _tell_from(tell: Told, before: int, total: int, done: int) -> None:
+    tell(before + done, total)
+
+
+def _projected(vectors: Vectors, rng: np.random.Generator) -> Vectors:
+    """Unit vectors float32 [rows, DIMENSIONS]: the vectors seen from random directions."""
+    directions = rng.standard_normal((vectors.shape[1], DIMENSIONS), dtype=np.float32)
+    projected = np.empty((len(vectors), DIMENSIONS), np.float32)
+    for start in range(0, len(vectors), ROWS_PER_SEARCH):
+        some = vectors[start : start + ROWS_PER_SEARCH] @ directions
+        projected[start : start + len(some)] = some / np.linalg.norm(some, axis=1, keepdims=True)
+    return projected
+
+
+def _nearest_pivots(
+    projected: Vectors, rng: np.random.Generator, tell: Callable[[int], None]
+) -> NDArray[np.int32]:
+    """Numbers of the nearest pivots of each vector: int32 [rows, NEAREST]."""
+    try:
+        import faiss
+    except ImportError as error:
+        raise UsageError(
+            f"{len(projected):,} vectors cannot be compared without FAISS: "
+            "pip install 'gdo[cpu]' or 'gdo[gpu]'"
+        ) from error
+    pivots = np.sort(rng.permutation(len(projected))[: len(projected) // ROWS_PER_PIVOT])
+    cells = max(1, round(len(pivots) ** 0.5))
+    index = faiss.IndexIVFFlat(faiss.IndexFlatIP(DIMENSIONS), DIMENSIONS, cells, faiss.METRIC_INNER_PRODUCT)
+    index.cp.min_points_per_centroid = 1
+    index.nprobe = CELLS_LOOKED_AT
+    index.train(projected[pivots])
+    index.add(projected[pivots])
+    nearest = np.empty((len(projected), NEAREST), np.int32)
+    for start in range(0, len(projected), ROWS_PER_SEARCH):
+        _, near = index.search(projected[start : start + ROWS_PER_SEARCH], NEAREST)
+        nearest[start : start + len(near)] = np.where(near < 0, near[:, :1], near)
+        tell(start + len(near))
+    return nearest
+
+
+def _among(vectors: Vectors, rows: Rows, least: float, *, first_only: bool = False) -> Proposed:
+    """Pairs of these rows whose product is at least so much; the first block with all, or all with all."""
+    for start in range(0, BLOCK if first_only else len(rows), BLOCK):
+        here = rows[start : start + BLOCK]
+        for after in range(start, len(rows), BLOCK):
+            there = rows[after : after + BLOCK]
+            a, b = np.nonzero(vectors[here] @ vectors[there].T >= least)
+            x, y = here[a], there[b]
+            once = (a < b if after == start else True) & (x != y)
+            yield np.minimum(x, y)[once], np.maximum(x, y)[once]
+
+
+def _verified(
+    vectors: Vectors, first: Rows, second: Rows, threshold: float
+) -> tuple[Rows, Rows, NDArray[np.float64]]:
+    """The pairs that are close enough, and their products; summed in float64, not by BLAS."""
+    products = np.concatenate(
+        [np.empty(0)]
+        + [
+            np.einsum(
+                "ij,ij->i",
+                vectors[first[start : start + BLOCK]].astype(np.float64),
+                vectors[second[start : start + BLOCK]].astype(np.float64),
+            )
+            for start in range(0, len(first), BLOCK)
+        ]
+    )
+    enough = products >= threshold
+    return first[enough], second[enough], products[enough]

@@ -1,0 +1,137 @@
+"""Samples that ask the same of the same media, or of copies: found by their words, without any weights.
+
+Whoever made the questions of one medium will not have asked the same thing twice, but for the same words. So
+questions of one maker are told apart unless their words are equal, while those of two makers about copies are
+matched one to one, best first: by answers that agree, then, among the others, by the questions alone.
+So two makers who disagree on the answer, one of them wrong, still count as asking the same.
+"""
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+
+from gdo.descriptors.duplicates.words import Asked, Evidence, Words
+
+ENOUGH = 4.2
+"""Evidence that makes two questions the same."""
+ALIKE = 0.25
+"""Likeness of two questions, 0 to 1, that makes them the same although the answers differ."""
+SAME_TEXT = 1000.0
+"""Evidence of equal texts: more than any other."""
+COMMON = 64
+"""A word that so many of a medium's questions or answers have is not looked up by."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """A sample as it is compared.
+
+    Attributes:
+        uid: Its qa_uid.
+        maker: Who asked: the media as they were shown, and the data source.
+        asked: Its words.
+        text: Digest of question and answer; equal ones are the same, whatever their words.
+    """
+
+    uid: str
+    maker: tuple[object, ...]
+    asked: Asked
+    text: int
+
+
+def same_questions(samples: Sequence[Sample], evidence: Evidence) -> list[list[str]]:
+    """Group samples of the same media, or of copies, that ask the same; groups of one are left out.
+
+    The result depends neither on the order of the samples nor on what other media there are.
+
+    Args:
+        samples: All that show these media.
+        evidence: Weighs words by how common they are.
+
+    Returns:
+        The samples' qa_uid, ascending, in the order of the groups' first.
+    """
+    makers: dict[tuple[object, ...], dict[Asked, list[Sample]]] = defaultdict(lambda: defaultdict(list))
+    for sample in sorted(samples, key=lambda one: one.uid):
+        makers[sample.maker][sample.asked].append(sample)
+    clusters: list[list[Sample]] = []
+    for maker in sorted(makers, key=repr):
+        units = sorted(makers[maker].values(), key=_key)
+        partner = _match(units, clusters, evidence)
+        for place, unit in enumerate(units):
+            if place in partner:
+                clusters[partner[place]].extend(unit)
+            else:
+                clusters.append(list(unit))
+    groups = [sorted(one.uid for one in cluster) for cluster in clusters if len(cluster) > 1]
+    return sorted(groups)
+
+
+def _key(unit: Sequence[Sample]) -> tuple[list[str], list[str]]:
+    return sorted(unit[0].asked.question), sorted(unit[0].asked.answer)
+
+
+def _match(
+    units: Sequence[Sequence[Sample]], clusters: Sequence[Sequence[Sample]], evidence: Evidence
+) -> dict[int, int]:
+    """Which cluster each unit belongs to: one to one, for the strongest evidence in all."""
+    scores: dict[tuple[int, int], float] = {}
+    by_word = _by_word([cluster[0].asked.answer for cluster in clusters])
+    by_text = {sample.text: number for number, cluster in enumerate(clusters) for sample in cluster}
+    for place, unit in enumerate(units):
+        scores |= {(place, by_text[one.text]): SAME_TEXT for one in unit if one.text in by_text}
+        for number in {number for word in unit[0].asked.answer for number in by_word.get(word, ())}:
+            score = evidence.score(unit[0].asked, clusters[number][0].asked)
+            if score is not None and score >= ENOUGH:
+                scores.setdefault((place, number), score)
+    partner = _swap(_greedy(scores), scores)
+    return partner | _match_the_rest(units, clusters, evidence, partner)
+
+
+def _match_the_rest(
+    units: Sequence[Sequence[Sample]],
+    clusters: Sequence[Sequence[Sample]],
+    evidence: Evidence,
+    partner: Mapping[int, int],
+) -> dict[int, int]:
+    """Match by their questions those that no answer has matched."""
+    taken = set(partner.values())
+    by_word = _by_word([cluster[0].asked.question for cluster in clusters])
+    scores: dict[tuple[int, int], float] = {}
+    for place, unit in enumerate(units):
+        if place in partner:
+            continue
+        for number in {number for word in unit[0].asked.question for number in by_word.get(word, ())} - taken:
+            likeness = evidence.likeness(unit[0].asked, clusters[number][0].asked)
+            if likeness >= ALIKE:
+                scores[place, number] = likeness
+    return _greedy(scores)
+
+
+def _greedy(scores: Mapping[tuple[int, int], float]) -> dict[int, int]:
+    partner: dict[int, int] = {}
+    taken = set[int]()
+    for place, number in sorted(scores, key=lambda pair: (-scores[pair], pair)):
+        if place not in partner and number not in taken:
+            partner[place] = number
+            taken.add(number)
+    return partner
+
+
+def _swap(partner: dict[int, int], scores: Mapping[tuple[int, int], float]) -> dict[int, int]:
+    """Let two units change partners where both together fit better so."""
+    for a, b in combinations(sorted(partner), 2):
+        crossed = scores.get((a, partner[b]), 0.0), scores.get((b, partner[a]), 0.0)
+        if all(crossed) and sum(crossed) > scores[a, partner[a]] + scores[b, partner[b]]:
+            partner[a], partner[b] = partner[b], partner[a]
+    return partner
+
+
+def _by_word(texts: Sequence[Words]) -> Mapping[str, list[int]]:
+    """Numbers of texts by their words; words that very many share would make too many pairs."""
+    lists: dict[str, list[int]] = defaultdict(list)
+    for number, words in enumerate(texts):
+        for word in words:
+            lists[word].append(number)
+    return {word: numbers for word, numbers in lists.items() if len(numbers) <= COMMON}

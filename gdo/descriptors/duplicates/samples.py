@@ -1,0 +1,119 @@
+"""Near-duplicate samples of a pool, given which media are copies of each other."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from gdo.descriptors.duplicates.questions import Sample, same_questions
+from gdo.descriptors.duplicates.words import Evidence, asked
+from gdo.descriptors.engine.parts import read_batches, write_list
+
+COUNTED = 100_000
+"""Samples, those with the smallest hashes, that tell how common words are."""
+ROWS_PER_READ = 4096
+
+# One row is one sample with media that another sample shows too, or copies of them; those of the same media
+# stand together. `root` has the first medium of each medium's group.
+_SHARING = """
+WITH place AS (
+    SELECT qa_uid, unnest(media_ids) AS media_id, generate_subscripts(media_ids, 1) AS position FROM sample
+), shown AS (
+    SELECT qa_uid, list(coalesce(root, media_id) ORDER BY position) AS key
+    FROM place LEFT JOIN root USING (media_id) GROUP BY qa_uid
+), shared AS (
+    SELECT key FROM shown GROUP BY key HAVING count(*) > 1
+)
+SELECT key, qa_uid, media_ids, data_source, question, answer, text_hash
+FROM shown SEMI JOIN shared USING (key) JOIN sample USING (qa_uid)
+ORDER BY key, qa_uid
+"""
+
+# One row is one text of samples without media that more than one of them has.
+_WITHOUT_MEDIA = """
+SELECT list(qa_uid ORDER BY qa_uid) AS uids FROM sample
+WHERE len(media_ids) = 0 GROUP BY text_hash HAVING count(*) > 1
+"""
+
+_TEXTS = f"SELECT question, answer FROM sample ORDER BY uid_hash, qa_uid LIMIT {COUNTED}"
+
+
+@dataclass(frozen=True, slots=True)
+class SampleGroup:
+    """Samples that ask the same.
+
+    Attributes:
+        uids: Their qa_uid, ascending.
+        similarity: Of each one's media to its most similar partner's; 1 for the same media.
+    """
+
+    uids: list[str]
+    similarity: list[float]
+
+
+class SampleReader:
+    """The samples of a pool that share media, read once for any number of thresholds."""
+
+    def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
+        texts = connection.execute(_TEXTS).fetchall()
+        self.evidence = Evidence(asked(question, answer) for question, answer in texts)
+        self._connection = connection
+
+    def write(self, path: Path, media: NDArray[np.uint64], root: NDArray[np.uint64]) -> int:
+        """Write the samples that share media into a file, and tell how many they are.
+
+        Args:
+            path: The file.
+            media: Media in groups.
+            root: The first medium of each one's group.
+        """
+        self._connection.register("root", pa.table({"media_id": media, "root": root}))
+        count = write_list(self._connection.sql(_SHARING), path)
+        self._connection.unregister("root")
+        return count
+
+    def without_media(self) -> list[SampleGroup]:
+        """Samples without media are near-duplicates only where their texts are equal."""
+        groups = [uids for (uids,) in self._connection.execute(_WITHOUT_MEDIA).fetchall()]
+        return [SampleGroup(uids, [1.0] * len(uids)) for uids in groups]
+
+
+def group_samples(path: Path, evidence: Evidence, closest: Mapping[int, float]) -> Iterator[SampleGroup]:
+    """Group the samples of a file that `SampleReader` wrote.
+
+    Args:
+        path: The file.
+        evidence: Weighs words.
+        closest: The similarity of a medium to the most similar other one of its group.
+    """
+    for _, rows in groupby(_rows(path), lambda row: row["key"]):
+        members = {row["qa_uid"]: row for row in rows}
+        samples = [
+            Sample(
+                uid,
+                (tuple(row["media_ids"]), row["data_source"]),
+                asked(row["question"], row["answer"]),
+                row["text_hash"],
+            )
+            for uid, row in members.items()
+        ]
+        for uids in same_questions(samples, evidence):
+            shown = [tuple(members[uid]["media_ids"]) for uid in uids]
+            yield SampleGroup(
+                uids,
+                [
+                    1.0 if shown.count(media) > 1 else min(closest.get(one, 1.0) for one in media)
+                    for media in shown
+                ],
+            )
+
+
+def _rows(path: Path) -> Iterator[dict[str, Any]]:
+    for table in read_batches(path, ROWS_PER_READ):
+        yield from table.to_pylist()

@@ -1,0 +1,312 @@
+"""Near-duplicates: what is planted is found, nothing else, whatever the order; and selection goes by it."""
+
+import itertools
+import json
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+from typer.testing import CliRunner
+
+from gdo.cli.main import app
+from gdo.demo.make import ExamplePool, make_example_pool
+from gdo.descriptors.duplicates import neighbours
+from gdo.descriptors.duplicates.align import similarity
+from gdo.descriptors.duplicates.components import components
+from gdo.descriptors.duplicates.find import find_duplicates, sweep_duplicates
+from gdo.descriptors.duplicates.neighbours import close_pairs
+from gdo.descriptors.duplicates.questions import Sample, same_questions
+from gdo.descriptors.duplicates.words import Evidence, asked
+from gdo.descriptors.fingerprint import pack, spectra, unpack
+from gdo.errors import UsageError
+from gdo.pool.ingest import ingest
+from gdo.pool.query import run_sql
+from gdo.selectors.explain import explain
+from gdo.selectors.select import select
+
+SAMPLES = 600
+NEAR = ["dedup=near"]
+
+
+@pytest.fixture(scope="module")
+def example(tmp_path_factory: pytest.TempPathFactory) -> ExamplePool:
+    return make_example_pool(tmp_path_factory.mktemp("example"), samples=SAMPLES, seed=7, workers=1)
+
+
+@pytest.fixture(scope="module")
+def pool(example: ExamplePool) -> Path:
+    path = example.folder / "pool.duckdb"
+    ingest(path, example.files)
+    find_duplicates(path, workers=0)
+    return path
+
+
+def rows(pool: Path, query: str) -> list[tuple[Any, ...]]:
+    return [tuple(row) for row in run_sql(pool, query).rows]
+
+
+def grouped(pool: Path) -> set[tuple[str, ...]]:
+    groups = defaultdict(list)
+    for uid, group in rows(pool, "SELECT qa_uid, duplicate_group FROM sample_duplicate ORDER BY ALL"):
+        groups[group].append(uid)
+    return {tuple(sorted(uids)) for uids in groups.values()}
+
+
+def pairs_in(groups: set[tuple[str, ...]]) -> set[tuple[str, str]]:
+    return {pair for group in groups for pair in itertools.combinations(group, 2)}
+
+
+def test_planted_duplicates_are_found(example: ExamplePool, pool: Path) -> None:
+    """Pairs of which one answer is wrong are left aside: they ask the same, but do not say the same."""
+    truth = {row["qa_uid"]: row for row in pl.read_parquet(example.truth).iter_rows(named=True)}
+    planted = defaultdict(list)
+    for uid, row in truth.items():
+        if row["duplicate_group"]:
+            planted[row["duplicate_group"]].append(uid)
+    wanted = pairs_in({tuple(sorted(uids)) for uids in planted.values()})
+    found = pairs_in(grouped(pool))
+    sure = {pair for pair in wanted if not any(truth[uid]["wrong_answer"] for uid in pair)}
+    assert len(sure) > 40
+    assert len(found & sure) >= 0.99 * len(sure)
+    assert len(found & wanted) >= 0.98 * len(found)
+    media = {row["media"]: row["duplicate_of_media"] for row in truth.values() if row["duplicate_of_media"]}
+    stored = rows(
+        pool,
+        "SELECT list(paths[1] ORDER BY paths[1]) FROM media_duplicate JOIN media USING (media_id) "
+        "GROUP BY duplicate_group",
+    )
+    assert {tuple(paths) for (paths,) in stored} == {tuple(sorted(pair)) for pair in media.items()}
+
+
+def test_groups_do_not_depend_on_the_order_of_ingestion(example: ExamplePool, pool: Path) -> None:
+    other = example.folder / "other.duckdb"
+    ingest(other, example.files[::-1])
+    find_duplicates(other, workers=0)
+    assert grouped(other) == grouped(pool)
+    query = "SELECT * FROM media_duplicate ORDER BY media_id"
+    assert rows(other, query) == rows(pool, query)
+
+
+def test_a_sweep_stores_nothing_and_draws(pool: Path, tmp_path: Path) -> None:
+    tables = ("media_duplicate", "sample_duplicate", "duplicate_search", "run")
+    before = [rows(pool, f"SELECT * FROM {name} ORDER BY ALL") for name in tables]
+    sweep = sweep_duplicates(pool, threshold=0.992, workers=0)
+    assert [rows(pool, f"SELECT * FROM {name} ORDER BY ALL") for name in tables] == before
+    assert [row.threshold for row in sweep.rows] == sorted({*(row.threshold for row in sweep.rows), 0.992})
+    in_groups = [row.media_in_groups for row in sweep.rows]
+    assert in_groups == sorted(in_groups, reverse=True)
+    assert in_groups[-1] > 0
+    assert all(Path(file).exists() for one in sweep.examples for file in (*one.first, *one.second))
+    picture = tmp_path / "sweep.png"
+    arguments = ["duplicates", str(pool), "--sweep", "--workers", "0", "-o", str(picture)]
+    result = CliRunner().invoke(app, arguments, catch_exceptions=False)
+    assert result.exit_code == 0
+    assert "samples removed" in result.output
+    assert picture.read_bytes()[:4] == b"\x89PNG"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["-o", "x.png"], "--sweep"),
+        (["--threshold", "0.5"], "from 0.96"),
+        (["--sweep", "-o", "x.jpg"], ".png"),
+    ],
+)
+def test_wrong_use_is_told(pool: Path, arguments: list[str], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        CliRunner().invoke(app, ["duplicates", str(pool), *arguments], catch_exceptions=False)
+
+
+def test_selection_takes_the_best_of_each_group(pool: Path) -> None:
+    exact = select(pool, "diverse", count=400, name="exact")
+    near = select(pool, "diverse", count=400, name="near", settings=NEAR)
+    assert exact.fingerprint != near.fingerprint
+    assert "near_duplicates" not in exact.report
+    told = near.report["near_duplicates"]
+    assert (
+        told["kept_out"]
+        == rows(pool, "SELECT count(*) - count(DISTINCT duplicate_group) FROM sample_duplicate")[0][0]
+    )
+    chosen = dict(
+        rows(pool, "SELECT qa_uid, score FROM subset_sample WHERE subset = 'near' AND role = 'chosen'")
+    )
+    twice = rows(pool, "SELECT qa_uid, score FROM subset_sample WHERE subset = 'exact' AND role = 'chosen'")
+    scores = dict(twice) | chosen
+    groups = grouped(pool)
+    assert any(len(set(group) & set(dict(twice))) > 1 for group in groups)
+    for group in groups:
+        taken = set(group) & set(chosen)
+        assert len(taken) <= 1
+        assert all(scores[uid] >= scores.get(other, -9) for uid in taken for other in group)
+    members = rows(pool, "SELECT qa_uid FROM subset_sample WHERE subset = 'near' AND role = 'uniform'")
+    assert len({uid for (uid,) in members}) == len(members)
+
+
+def test_a_near_duplicate_is_explained(pool: Path) -> None:
+    select(pool, "diverse", count=400, name="near", settings=NEAR)
+    told = {uid: explain(pool, "near", uid) for group in sorted(grouped(pool))[:6] for uid in group}
+    out = {uid: one.verdict for uid, one in told.items() if "near-duplicate" in one.verdict}
+    for group in sorted(grouped(pool))[:6]:
+        kept = [uid for uid in group if uid not in out]
+        assert len(kept) == 1
+        assert all(out[uid] == f"near-duplicate of {kept[0]} (kept)" for uid in group if uid in out)
+
+
+def test_copies_of_a_video_share_one_cap(pool: Path) -> None:
+    settings = [*NEAR, "max_qa_per_video=1", "max_video_ratio=-1", "min_video_ratio=0.9"]
+    select(pool, "diverse", count=200, name="capped", settings=settings)
+    shown = rows(
+        pool,
+        "SELECT duplicate_group, count(*) FROM subset_sample JOIN sample USING (qa_uid) "
+        "JOIN media_duplicate ON media_id = media_ids[1] "
+        "WHERE subset = 'capped' AND role = 'chosen' AND bucket = 'short_video' GROUP BY ALL",
+    )
+    assert shown
+    assert {count for _, count in shown} == {1}
+
+
+def test_near_needs_a_search_and_tells_when_it_is_old(example: ExamplePool) -> None:
+    path = example.folder / "grows.duckdb"
+    ingest(path, example.files[:1])
+    with pytest.raises(UsageError, match="gdo duplicates"):
+        select(path, "minloss", count=20, settings=NEAR)
+    find_duplicates(path, workers=0)
+    assert select(path, "minloss", count=20, settings=NEAR).report["near_duplicates"]["ingested_since"] == 0
+    ingest(path, example.files[1:])
+    since = rows(path, "SELECT count(*) FROM sample WHERE source_id = 2")[0][0]
+    report = select(path, "minloss", count=20, settings=NEAR).report
+    assert report["near_duplicates"]["ingested_since"] == since > 0
+
+
+@pytest.mark.slow
+def test_the_real_pool_has_its_pairs_and_no_others(shared: Path, tmp_path: Path) -> None:
+    real = shared / "data" / "realpool"
+    odd = tmp_path / "odd.jsonl"
+    row = '{{"id": "odd{}", "video": "videos/odd/{}", "conversations": [{}]}}\n'
+    turns = '{"from": "human", "value": "What happens?"}, {"from": "gpt", "value": "A ball rolls."}'
+    names = sorted(path.name for path in (real / "videos" / "odd").iterdir() if path.is_file())
+    odd.write_text("".join(row.format(number, name, turns) for number, name in enumerate(names)))
+    pool = tmp_path / "pool.duckdb"
+    ingest(pool, [real / "pool_image.jsonl", real / "pool_video.jsonl", odd], media_root=real)
+    report = find_duplicates(pool, workers=0)
+    stored = rows(
+        pool,
+        "SELECT list(paths[1] ORDER BY paths[1]) FROM media_duplicate JOIN media USING (media_id) "
+        "GROUP BY duplicate_group",
+    )
+    told = [json.loads(line) for line in (real / "near_duplicates.jsonl").read_text().splitlines()]
+    assert {tuple(paths) for (paths,) in stored} == {tuple(sorted((one["a"], one["b"]))) for one in told}
+    assert report.found.media_unseen == 10
+
+
+def unit(vectors: np.ndarray) -> np.ndarray:
+    return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
+
+
+def planted(rows: int, seed: int) -> tuple[np.ndarray, set[tuple[int, int]]]:
+    rng = np.random.default_rng(seed)
+    vectors = unit(rng.standard_normal((rows, 96)))
+    copies = rng.permutation(rows)[: rows // 10].reshape(-1, 2)
+    vectors[copies[:, 1]] = unit(vectors[copies[:, 0]] + 0.02 * rng.standard_normal((len(copies), 96)))
+    return vectors, {(min(a, b), max(a, b)) for a, b in copies.tolist()}
+
+
+@pytest.mark.parametrize("all_with_all", [100, 20_000])
+def test_close_vectors_are_found_with_lists_and_without(
+    monkeypatch: pytest.MonkeyPatch, all_with_all: int
+) -> None:
+    pytest.importorskip("faiss")
+    monkeypatch.setattr(neighbours, "ALL_WITH_ALL", all_with_all)
+    vectors, wanted = planted(6000, 3)
+    pairs = close_pairs(vectors, 0.9)
+    found = set(zip(pairs.first.tolist(), pairs.second.tolist(), strict=True))
+    assert found <= wanted
+    assert len(found) >= (0.99 if all_with_all == 100 else 1) * len(wanted)
+    again = close_pairs(vectors, 0.9)
+    assert again.first.tolist() == pairs.first.tolist()
+    assert again.second.tolist() == pairs.second.tolist()
+    exact = (vectors[pairs.first].astype(float) * vectors[pairs.second]).sum(axis=1)
+    assert np.abs(pairs.products - exact).max() < 1e-12
+
+
+def test_no_vectors_and_one_have_no_pairs() -> None:
+    for count in (0, 1):
+        assert not len(close_pairs(np.ones((count, 4), np.float32) / 2, 0.9).first)
+
+
+def test_components_are_joined_by_way_of_others() -> None:
+    first, second = np.array([5, 1, 6]), np.array([1, 3, 7])
+    assert components(9, first, second).tolist() == [0, 1, 2, 1, 4, 1, 6, 6, 8]
+
+
+def picture(seed: int, size: int = 200) -> np.ndarray:
+    import cv2
+
+    rng = np.random.default_rng(seed)
+    coarse = rng.integers(0, 256, (9, 12, 3), dtype=np.uint8)
+    return cv2.resize(coarse, (size * 4 // 3, size), interpolation=cv2.INTER_CUBIC)
+
+
+def test_a_cropped_copy_is_laid_on_its_original() -> None:
+    whole = picture(1)
+    height, width = whole.shape[:2]
+    cropped = whole[4 : height - 8, 12 : width - 6]
+    a, b, other = (spectra([one]) for one in (whole, cropped, picture(2)))
+    assert similarity(a, a)[0] == pytest.approx(1)
+    assert similarity(a, b)[0] > 0.99 > float((a * b).sum())
+    assert similarity(a, other)[0] < 0.9
+    assert similarity(np.concatenate([a, a]), np.concatenate([other, b]))[1] == similarity(a, b)[0]
+
+
+def test_spectra_survive_packing_and_flat_frames_are_left_out() -> None:
+    waves = spectra([picture(1), np.full((40, 60, 3), 90, np.uint8), picture(2)])
+    assert waves.shape == (2, 24, 24)
+    assert np.abs(unpack(pack(waves)) - waves).max() < 0.01
+    assert pack(spectra([np.zeros((8, 8, 3), np.uint8)])) == b""
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (("Which is it?\nA. Red\nB. Two boxes\nAnswer with the letter.", "B"), ("Which is it?", "two boxes")),
+        (("How many cats are there?", "Four"), ("How many cats are there?", "4.")),
+        (("In this picture, what does the dog do?", "It runs"), ("What is the dog doing?", "It runs")),
+    ],
+)
+def test_words_see_through_form(one: tuple[str, str], other: tuple[str, str]) -> None:
+    assert asked(*one).answer == asked(*other).answer
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (("画面中有什么？", "一只猫"), ("天气怎么样？", "晴天")),
+        (("What is it?", "?!"), ("What is it?", "...")),
+        (("Is it red?", "Yes"), ("Is it red?", "No")),
+    ],
+)
+def test_different_texts_have_different_words(one: tuple[str, str], other: tuple[str, str]) -> None:
+    assert asked(*one) != asked(*other)
+
+
+def test_questions_of_one_maker_are_told_apart_and_those_of_two_matched() -> None:
+    texts = {
+        "a0": ("x", "What colour is the ball?", "Red"),
+        "a1": ("x", "What colour is the box?", "Red"),
+        "a2": ("x", "In the image, what colour is the box?", "red."),
+        "b0": ("y", "Tell me the colour of the box.", "It is red."),
+        "b1": ("y", "How does the sky look?", "Grey"),
+    }
+    words = {uid: asked(question, answer) for uid, (_, question, answer) in texts.items()}
+    filler = [asked(f"Where is thing {n}?", f"place {n} street") for n in range(50)]
+    samples = [
+        Sample(uid, (maker, "source"), words[uid], number)
+        for number, (uid, (maker, _, _)) in enumerate(texts.items())
+    ]
+    evidence = Evidence([*words.values(), *filler])
+    assert same_questions(samples, evidence) == [["a1", "a2", "b0"]]
+    assert same_questions(samples[::-1], evidence) == [["a1", "a2", "b0"]]
