@@ -16,7 +16,7 @@ import polars as pl
 import pyarrow as pa
 
 from gdo.pool.readers import MAX_LINE, Block, Lines
-from gdo.pool.rows import MAX_MEDIA, MAX_NAME, MAX_TEXT, MAX_TURNS, Shape
+from gdo.pool.rows import MAX_MEDIA, MAX_NAME, MAX_TEXT, MAX_TURNS, SYNTHETIC, Shape
 from gdo.pool.samples import BlockResult, Settings, parse_items
 from gdo.pool.text import CHOICE_WORDS, TEMPORAL_WORDS, hash64, source_group, word_pattern, words_of
 
@@ -33,7 +33,7 @@ _LISTS = ("images", "videos")
 _TALKS = ("messages", "conversations")
 _TURN = {"role": "VARCHAR", "from": "VARCHAR", "content": "VARCHAR", "value": "VARCHAR"}
 _STRUCTURE = json.dumps(
-    dict.fromkeys((*_NAMES, *_FILES), "VARCHAR")
+    dict.fromkeys((*_NAMES, "bucket", *_FILES), "VARCHAR")
     | {key: ["VARCHAR"] for key in _LISTS}
     | {key: [_TURN] for key in _TALKS}
 )
@@ -96,6 +96,7 @@ class RegularReader:
         return rows.select(
             "line",
             *_NAMES,
+            bucket=pl.when(pl.col("bucket") == SYNTHETIC).then("bucket"),
             images=_first_list(shape.images),
             videos=_first_list(shape.videos),
             messages=_first(shape.messages),
@@ -295,7 +296,16 @@ def _media(rows: pl.DataFrame, settings: Settings) -> tuple[pl.DataFrame, pl.Ser
 
 def _samples(rows: pl.DataFrame, pairs: pl.DataFrame) -> pl.DataFrame:
     """One row per pair, in the columns of a part."""
-    columns = ("line", "id", "video_uid", "data_source", "source_group", "listed_frames", "media_ids")
+    columns = (
+        "line",
+        "id",
+        "video_uid",
+        "data_source",
+        "source_group",
+        "bucket",
+        "listed_frames",
+        "media_ids",
+    )
     frame = pairs.with_columns(turn=pl.int_range(pl.len(), dtype=pl.Int32).over("row")).join(
         rows.select("row", "stem", *columns), on="row", how="left", maintain_order="left"
     )

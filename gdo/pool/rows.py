@@ -23,6 +23,8 @@ MAX_TURNS = 4096
 """Pairs of one row; the order of ingestion has 12 bits for the turn."""
 MAX_NAME = 1000
 """Characters of an id or a data source."""
+SYNTHETIC = "synthetic_text_video"
+"""The bucket that a row may name for itself (spec/sparrow.md, 6); others follow from the file's kind."""
 
 _TAG = re.compile(r"<(?:image|video|audio)>")
 _USER = frozenset({"user", "human"})
@@ -73,6 +75,8 @@ class Row:
     id: str | None
     video_id: str | None
     data_source: str | None
+    bucket: str | None
+    """`SYNTHETIC` where the row says so."""
     images: list[Entry]
     videos: list[list[Entry]]
     """One list per video: a single file, or frames in time order where `frame_lists` says so."""
@@ -127,6 +131,7 @@ def parse_row(raw: Any, shape: Shape) -> Row:
         id=_name(raw, "id") or None,
         video_id=_name(raw, "video_id") or None,
         data_source=_name(raw, "data_source"),
+        bucket=SYNTHETIC if raw.get("bucket") == SYNTHETIC else None,
         images=_entries(_first(raw, shape.images), "images"),
         videos=[],
         frame_lists=[],

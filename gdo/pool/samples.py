@@ -31,6 +31,7 @@ _ROW_SCHEMA = pa.schema(
         "video_uid": pa.string(),
         "data_source": pa.string(),
         "source_group": pa.string(),
+        "bucket": pa.string(),
         "listed_frames": pa.int32(),
         "media_ids": pa.list_(pa.uint64()),
     }
@@ -173,7 +174,7 @@ class _Batch:
             source = "llava_video" if video else "onevision"
         media, listed = self._media(line, row)
         video_uid = (row.video_id or self.name + row_id) if video else ""
-        self.rows.append((line, row_id, video_uid, source, source_group(source), listed, media))
+        self.rows.append((line, row_id, video_uid, source, source_group(source), row.bucket, listed, media))
         self.pairs_per_row.append(len(row.pairs))
         for turn, (question, answer) in enumerate(row.pairs):
             self.pairs.append(_pair(f"{self.prefix}{row_id}::t{turn}", turn, question, answer))

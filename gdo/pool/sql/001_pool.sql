@@ -49,7 +49,7 @@ CREATE TABLE sample (
     line BIGINT,
     id VARCHAR,                -- the row's own id, or the one made from its line
     turn INTEGER,              -- number of the pair in its row, from 0
-    bucket VARCHAR,            -- image_qa or short_video
+    bucket VARCHAR,            -- image_qa, short_video or synthetic_text_video
     video_uid VARCHAR,         -- what the per-video cap counts by; empty for images
     data_source VARCHAR,
     source_group VARCHAR,

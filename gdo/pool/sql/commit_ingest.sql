@@ -25,8 +25,8 @@ SELECT getvariable('source_id'), line, 'duplicate id', id || ', ' || seen, false
 INSERT INTO sample
 SELECT
     qa_uid, (getvariable('source_id')::BIGINT << 44) | (line << 12) | turn, getvariable('source_id'), line,
-    id, turn, getvariable('bucket'), video_uid, data_source, source_group, question, answer, media_ids,
-    listed_frames, question_tokens, answer_tokens, answer_distinct, temporal_words, mcq, mcq_raw,
+    id, turn, coalesce(bucket, getvariable('bucket')), video_uid, data_source, source_group, question,
+    answer, media_ids, listed_frames, question_tokens, answer_tokens, answer_distinct, temporal_words, mcq, mcq_raw,
     uid_hash, text_hash, question_hash
 FROM new_sample ANTI JOIN repeated USING (line);
 

@@ -1,0 +1,156 @@
+"""Recipes: how a run trains, as named numbers read from TOML and checked before any work starts.
+
+The training contract (spec/training.md, arXiv 2603.12478) is the default of every field; `recipes/*.toml`
+say only what is different, and what is worth saying twice.
+"""
+
+import tomllib
+from collections.abc import Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from gdo.errors import UsageError
+from gdo.pool.frames import FrameBudget
+
+RECIPES = ("paper", "sparrow", "safe", "smoke")
+Part = Literal["vision", "merger", "language"]
+
+
+class Recipe(BaseModel):
+    """Every number of a training run that does not depend on the machine."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, strict=True)
+
+    name: str = "custom"
+    seed: int = Field(42, ge=0, lt=2**32, description="of the order, the held-out samples and the mix")
+
+    method: Literal["full", "lora"] = "full"
+    lora_rank: int = Field(16, ge=1)
+    lora_alpha: int = Field(32, ge=1)
+    lora_dropout: float = Field(0.0, ge=0, lt=1)
+    freeze: tuple[Part, ...] = Field((), description="vision is all under the tower, its mergers too")
+    unfreeze: tuple[str, ...] = Field((), description="pieces of parameter names that train nevertheless")
+
+    lr: float = Field(2e-5, gt=0)
+    vision_lr: float | None = Field(None, gt=0, description="of the vision tower; none: lr")
+    merger_lr: float | None = Field(None, gt=0, description="of merger or projector; none: lr")
+    weight_decay: float = Field(0.01, ge=0, description="of matrices; vectors have none")
+    beta1: float = Field(0.9, ge=0, lt=1)
+    beta2: float = Field(0.999, ge=0, lt=1)
+    warmup: float = Field(0.1, ge=0, lt=1, description="share of the steps")
+    schedule: Literal["cosine", "linear", "constant_with_warmup"] = "cosine"
+    max_grad_norm: float = Field(1.0, gt=0)
+    epochs: int = Field(1, ge=1)
+    batch: int = Field(8, ge=1, description="samples of one step, over all devices")
+    checkpoints: int = Field(5, ge=1, description="evenly spaced, the last at the end")
+    holdout: float = Field(0.001, ge=0, lt=1, description="share of the samples that is not trained on")
+
+    frames: int = Field(32, ge=1, description="most frames of one video or frame list")
+    fps: float | None = Field(None, gt=0)
+    max_pixels: int = Field(50_176, ge=1, description="of an image or frame")
+    frames_as: Literal["images", "video"] = "images"
+    image_place: Literal["in_place", "front", "mixed"] = "in_place"
+    batches: Literal["mixed", "one_kind"] = "mixed"
+    max_length: int = Field(8192, ge=16, description="tokens of one sample")
+    too_long: Literal["drop", "cut"] = "drop"
+    pack: bool = True
+    row_tokens: int | None = Field(None, ge=16, description="tokens of a packed row; none: max_length")
+    on_unreadable: Literal["stop", "skip"] = "stop"
+
+    bf16: bool = Field(True, description="where the device is a GPU")
+    gradient_checkpointing: bool = True
+
+    @property
+    def budget(self) -> FrameBudget:
+        """What is read of a medium: the same object that probes read by."""
+        return FrameBudget(frames=self.frames, fps=self.fps, max_pixels=self.max_pixels)
+
+    @property
+    def row_limit(self) -> int:
+        """Tokens that a packed row is filled up to."""
+        return self.row_tokens or self.max_length
+
+    def to_toml(self) -> str:
+        """The recipe as a file that `load_recipe` reads; what is none is left out."""
+        lines = (f"{key} = {_toml(value)}" for key, value in self.model_dump().items() if value is not None)
+        return "\n".join(lines) + "\n"
+
+
+def _toml(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, tuple):
+        return f"[{', '.join(map(_toml, value))}]"
+    if isinstance(value, str):
+        escaped = value.replace("\\", "\\\\").replace('"', '\\"')
+        return f'"{escaped}"'
+    return repr(value)
+
+
+def load_recipe(recipe: str | Path, *, settings: Sequence[str] = ()) -> Recipe:
+    """Read a recipe by name or one's own TOML file, and change what the caller asks to change.
+
+    Args:
+        recipe: A name of `RECIPES`, or the path of a TOML file with the same keys; the file may begin from
+            another by `base = "paper"`.
+        settings: `KEY=VALUE` in TOML's notation.
+
+    Raises:
+        UsageError: No such recipe, an unknown key or a wrong value.
+    """
+    values = _read(recipe)
+    for setting in settings:
+        key, value = _parsed(setting)
+        values[key] = value
+    try:
+        return Recipe.model_validate(_as_tuples(values))
+    except ValidationError as error:
+        raise UsageError(f"recipe {recipe}: " + "; ".join(map(_explain, error.errors()))) from error
+
+
+def _read(recipe: str | Path, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
+    """The values of a recipe, those of its base below them; `seen` are the files that led here."""
+    name = str(recipe)
+    if name in RECIPES:
+        text = (resources.files("gdo.train") / "recipes" / f"{name}.toml").read_text()
+        return {"name": name, **tomllib.loads(text)}
+    path = Path(recipe).absolute()
+    if path in seen:
+        raise UsageError(f"{path}: base leads back to the file itself")
+    if not path.is_file():
+        raise UsageError(f"there is no recipe {name!r}; there are {', '.join(RECIPES)}, or give a TOML file")
+    try:
+        values = tomllib.loads(path.read_text())
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path} is not TOML: {error}") from error
+    base = values.pop("base", None)
+    start: dict[str, Any] = {}
+    if base is not None:
+        beside = path.parent / str(base)
+        start = _read(beside if beside.is_file() else str(base), (*seen, path))
+    return {**start, "name": path.stem, **values}
+
+
+def _parsed(setting: str) -> tuple[str, Any]:
+    """One `KEY=VALUE`; a value that is no TOML is taken as a string."""
+    key, equals, text = setting.partition("=")
+    if not equals or not key.strip():
+        raise UsageError(f"--set takes KEY=VALUE, not {setting!r}")
+    try:
+        return key.strip(), tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return key.strip(), text.strip()
+
+
+def _as_tuples(values: dict[str, Any]) -> dict[str, Any]:
+    return {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
+
+
+def _explain(error: Any) -> str:
+    key = ".".join(str(part) for part in error["loc"])
+    if error["type"] == "extra_forbidden":
+        return f"unknown key {key!r}; known are {', '.join(Recipe.model_fields)}"
+    return f"{key}: {error['msg']}, not {error['input']!r}"

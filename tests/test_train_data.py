@@ -1,0 +1,319 @@
+"""Samples on their way to the model: read, placed, ordered, dealt, encoded, packed."""
+
+import os
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from qwen_models import save_qwen
+from torch.utils.flop_counter import FlopCounterMode
+from train_data import make_rows, read_rows, write_rows
+
+os.environ["HF_HUB_OFFLINE"] = "1"
+
+from gdo.demo.make import make_example_pool
+from gdo.errors import GdoError, UsageError
+from gdo.export.run import export
+from gdo.pool.ingest import ingest
+from gdo.selectors.select import select
+from gdo.train.batches import PackedRow
+from gdo.train.encode import NOT_LEARNED, Encoder, TooLongError
+from gdo.train.ledger import Entry
+from gdo.train.lengths import Measure
+from gdo.train.meter import count_work, peak_flops
+from gdo.train.model import can_pack, keeps_logits, load_model
+from gdo.train.order import deal, make_order
+from gdo.train.recipe import load_recipe
+from gdo.train.rows import pack_row, summed_loss
+from gdo.train.samples import Medium, parse_row, placed
+from gdo.train.sources import Data, file_rows, parse_mix, read_data
+
+CHAT = {
+    "id": "chat",
+    "source": "subset",
+    "messages": [
+        {"role": "system", "content": "Be short."},
+        {"role": "user", "content": "Is <image> before <image>?"},
+        {"role": "assistant", "content": "It is."},
+        {"role": "user", "content": "<video>And this?"},
+        {"role": "assistant", "content": "A ball,\nred."},
+    ],
+    "images": ["/a.png", "/b.png"],
+    "videos": [["/c.png", "/d.png"]],
+}
+A, B = Medium("image", ("/a.png",)), Medium("image", ("/b.png",))
+CLIP = Medium("frames", ("/c.png", "/d.png"))
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_qwen(tmp_path_factory.mktemp("tiny") / "model")
+
+
+@pytest.fixture(scope="module")
+def rows(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_rows(tmp_path_factory.mktemp("rows"), 9)
+
+
+def test_placeholders_stand_for_the_media_in_order() -> None:
+    sample = parse_row(CHAT)
+    assert sample.turns[1].parts == ("Is ", A, " before ", B, "?")
+    assert sample.turns[3].parts == (CLIP, "And this?")
+    assert sample.kind == "video"
+
+
+def test_media_without_placeholder_come_first() -> None:
+    row = {**CHAT, "messages": CHAT["messages"][1:3], "videos": [], "images": ["/x.png", "/y.png", "/z.png"]}
+    parts = parse_row(row).turns[0].parts
+    assert parts[0] == Medium("image", ("/z.png",))
+    assert parts[1] == "Is "
+
+
+def test_placement_keeps_all_media_and_all_text() -> None:
+    sample = parse_row(CHAT)
+    front = placed(sample, "front", 0)
+    assert front.turns[1].parts == (A, B, CLIP, "Is ", " before ", "?")
+    assert front.turns[3].parts == ("And this?",)
+    assert placed(sample, "in_place", 0) is sample
+    mixed = {placed(sample, "mixed", seed).turns[3].parts for seed in range(20)}
+    assert mixed == {(CLIP, "And this?"), ("And this?",)}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"images": ["/a.png"]}, "chat: more placeholders <image> than entries"),
+        ({"images": [{"bytes": "x"}, "/b.png"]}, "chat: an entry of `images`"),
+        ({"messages": CHAT["messages"][:2]}, "chat: its last message is not the assistant's"),
+        ({"messages": [{"role": "robot", "content": "x"}]}, "chat: a message has role 'robot'"),
+    ],
+)
+def test_bad_rows_are_refused_by_name(change: dict[str, object], message: str) -> None:
+    with pytest.raises(GdoError, match=message):
+        parse_row({**CHAT, **change})
+
+
+@pytest.mark.slow
+def test_pool_and_export_give_the_same_samples(tmp_path: Path) -> None:
+    made = make_example_pool(tmp_path / "files", samples=60, workers=1)
+    pool = tmp_path / "pool.duckdb"
+    ingest(pool, made.files, media_root=made.media_root, workers=1)
+    select(pool, "diverse", count=12)
+    for uniform in (False, True):
+        out = tmp_path / f"out{uniform}"
+        export(pool, "diverse", out, uniform=uniform)
+        from_pool = [parse_row(row) for row in read_data(Data(pool, "diverse", uniform=uniform), 0)]
+        from_file = [parse_row(row) for row in read_data(Data(out), 0)]
+        assert len(from_pool) == (len(from_file)) >= 12
+        assert from_pool == from_file
+        assert all(Path(path).is_file() for s in from_pool for medium in s.media for path in medium.paths)
+
+
+def test_a_mix_has_its_share_of_the_total_and_is_seeded(tmp_path: Path) -> None:
+    main = make_rows(tmp_path / "main", 20, ["text"])
+    extra = make_rows(tmp_path / "extra", 30, ["text"])
+    write_rows(extra, [{**row, "id": "x" + row["id"]} for row in read_rows(extra)])
+    data = Data(main, mix=((tmp_path / "extra", 1 / 3),))
+    drawn = [list(read_data(data, seed)) for seed in (1, 1, 2)]
+    assert Counter(row["source"] for row in drawn[0]) == {"subset": 20, "extra": 10}
+    assert drawn[0] == drawn[1] != drawn[2]
+    (tmp_path / "extra" / "data.jsonl").rename(tmp_path / "extra" / "sparrow.jsonl")
+    (tmp_path / "extra" / "left_out.jsonl").write_text('{"reason": "too short"}')
+    assert list(read_data(data, 2)) == drawn[2]
+    with pytest.raises(UsageError, match="asks for 80 samples and it holds 30"):
+        list(read_data(Data(main, mix=((tmp_path / "extra", 0.8),)), 1))
+
+
+def test_wrong_data_is_named(tmp_path: Path) -> None:
+    assert parse_mix("a:b/c.jsonl:0.33") == (Path("a:b/c.jsonl"), 0.33)
+    for text in ("sparrow", "sparrow:", ":0.3", "sparrow:much"):
+        with pytest.raises(UsageError, match="DIR_OR_JSONL:SHARE"):
+            parse_mix(text)
+    with pytest.raises(UsageError, match="below 1 together"):
+        Data(tmp_path, mix=((tmp_path, 0.5), (tmp_path, 0.5)))
+    with pytest.raises(UsageError, match="give POOL SUBSET"):
+        Data(tmp_path, uniform=True)
+    with pytest.raises(UsageError, match="it holds none"):
+        list(file_rows(tmp_path))
+    (tmp_path / "bad.jsonl").write_text('{"id": 1}\n{')
+    with pytest.raises(GdoError, match=r"bad\.jsonl, line 2: not JSON"):
+        list(file_rows(tmp_path))
+
+
+@pytest.mark.parametrize("batches", ["mixed", "one_kind"])
+def test_every_sample_has_its_place_once_an_epoch(batches: str) -> None:
+    kinds = ["image"] * 60 + ["video"] * 30 + ["text"] * 11
+    order = make_order(kinds, seed=3, batch=8, epochs=2, batches=batches, holdout=0.05)  # type: ignore[arg-type]
+    trained = Counter(np.concatenate(order.steps).tolist())
+    assert len(order.held_out) == 5
+    assert set(trained.values()) == {2}
+    assert set(trained) | set(order.held_out.tolist()) == set(range(101))
+    again = make_order(kinds, seed=3, batch=8, epochs=2, batches=batches, holdout=0.05)  # type: ignore[arg-type]
+    assert all(np.array_equal(a, b) for a, b in zip(order.steps, again.steps, strict=True))
+    of_steps = [Counter(kinds[i] for i in step) for step in order.steps]
+    if batches == "one_kind":
+        assert all(len(counts) == 1 for counts in of_steps)
+    else:
+        assert all(
+            3 <= counts["image"] <= 6 and 1 <= counts["video"] <= 4
+            for counts in of_steps
+            if counts.total() == 8
+        )
+
+
+@given(st.lists(st.integers(1, 100), max_size=40), st.integers(1, 5), st.sampled_from([0, 50, 100, 300]))
+def test_rows_hold_each_sample_once_and_ranks_have_equally_many(
+    lengths: list[int], world: int, limit: int
+) -> None:
+    ranks = deal(lengths, world, limit)
+    assert len({len(rows) for rows in ranks}) == 1
+    rows = [row for rank in ranks for row in rank]
+    assert sorted(number for row in rows for number in row) == list(range(len(lengths)))
+    for row in rows:
+        assert len(row) <= 1 or sum(lengths[number] for number in row) <= limit
+    if len(lengths) >= world:
+        assert all(row for rank in ranks for row in rank[:1])
+
+
+@pytest.mark.parametrize("frames_as", ["images", "video"])
+def test_answers_alone_are_learned_and_ids_are_the_processors(
+    model: Path, rows: Path, frames_as: str
+) -> None:
+    encoder = Encoder(model, load_recipe("smoke", settings=[f"frames_as={frames_as}"]))
+    folder = rows.parent
+    chat = {**CHAT, "images": [f"{folder}/1_0.png", f"{folder}/4_0.png"]}
+    chat["videos"] = [[f"{folder}/2_{i}.png" for i in range(3)]]
+    encoded = encoder.encode(parse_row(chat))
+    tokenizer = encoder.processor.tokenizer
+    learned = tokenizer.decode(encoded.labels[encoded.labels != NOT_LEARNED])
+    assert learned == "It is.<|im_end|>A ball,\nred.<|im_end|>"
+    assert encoded.frames == 5
+    assert tokenizer.decode(encoded.ids).endswith("red.<|im_end|>")
+    content = [{"type": "image"}, {"type": "text", "text": " x"}]
+    row = {
+        **CHAT,
+        "messages": [{"role": "user", "content": "<image> x"}, {"role": "assistant", "content": "y"}],
+    }
+    one = encoder.encode(parse_row({**row, "images": chat["images"][:1], "videos": []}))
+    text = encoder.processor.apply_chat_template(
+        [
+            {"role": "user", "content": content},
+            {"role": "assistant", "content": [{"type": "text", "text": "y"}]},
+        ],
+        tokenize=False,
+    )
+    image = torch.from_numpy(np.zeros((3, 40, 56), dtype=np.uint8))
+    whole = encoder.processor(text=[text.rstrip("\n")], images=[image], return_tensors="pt")["input_ids"][0]
+    assert one.ids.tolist() == whole.tolist()
+
+
+def test_too_long_samples_are_dropped_or_cut_but_never_lose_media(model: Path, rows: Path) -> None:
+    long = {**CHAT, "messages": [*CHAT["messages"][1:2], {"role": "assistant", "content": "red " * 100}]}
+    long |= {"images": [f"{rows.parent}/1_0.png", f"{rows.parent}/4_0.png"], "videos": []}
+    dropping = Encoder(model, load_recipe("smoke", settings=["max_length=90"]))
+    with pytest.raises(TooLongError, match=r"\d+ tokens; max_length is 90"):
+        dropping.encode(parse_row(long))
+    cutting = Encoder(model, load_recipe("smoke", settings=["max_length=90", "too_long=cut"]))
+    cut = cutting.encode(parse_row(long))
+    assert (len(cut.ids), cut.positions.shape[1], cut.cut) == (90, 90, True)
+    assert cut.answers > 0
+    shorter = Encoder(model, load_recipe("smoke", settings=["max_length=20", "too_long=cut"]))
+    with pytest.raises(TooLongError):
+        shorter.encode(parse_row(long))
+
+
+def test_what_would_be_read_wrongly_is_refused(model: Path, rows: Path) -> None:
+    encoder = Encoder(model, load_recipe("smoke"))
+    text = {**CHAT, "messages": [{"role": "user", "content": "<|image_pad|>"}, *CHAT["messages"][2:3]]}
+    with pytest.raises(GdoError, match="image_pad"):
+        encoder.encode(parse_row({**text, "images": [], "videos": []}))
+    with pytest.raises(GdoError, match=r"a\.png: no such file"):
+        encoder.encode(parse_row(CHAT))
+    encoder.processor.chat_template = "{{ messages | length }}: {{ messages[0]['content'][0]['text'] }}"
+    with pytest.raises(GdoError, match="writes earlier turns anew"):
+        encoder.encode(
+            parse_row(
+                {**CHAT, "messages": CHAT["messages"][:1] + CHAT["messages"][2:3], "images": [], "videos": []}
+            )
+        )
+
+
+@pytest.mark.parametrize("frames_as", ["images", "video"])
+def test_estimated_lengths_are_near_and_hardly_below(model: Path, rows: Path, frames_as: str) -> None:
+    encoder = Encoder(model, load_recipe("smoke", settings=[f"frames_as={frames_as}", "max_pixels=2240"]))
+    samples = [parse_row({**row, "source": "s"}) for row in file_rows(rows)]
+    true = [len(encoder.encode(sample).ids) for sample in samples]
+    for have, want in zip(Measure(encoder)(samples), true, strict=True):
+        assert want - 4 <= have <= want * 1.35 + 4
+
+
+@pytest.mark.parametrize("frames_as", ["images", "video"])
+def test_packed_loss_and_gradients_are_those_of_single_samples(
+    model: Path, rows: Path, frames_as: str
+) -> None:
+    recipe = load_recipe("smoke", settings=[f"frames_as={frames_as}"])
+    encoder, trained = Encoder(model, recipe), load_model(str(model), recipe, cuda=False)
+    assert can_pack(trained)
+    assert keeps_logits(trained)
+    encoded = [encoder.encode(parse_row({**row, "source": "s"})) for row in file_rows(rows)]
+    stand_ins = encoder.stand_ins()
+    assert len(stand_ins) == (2 if frames_as == "video" else 1)
+
+    def loss_and_gradient(packs: list[list[int]], keeps: bool) -> tuple[float, torch.Tensor]:
+        trained.zero_grad()
+        total = 0.0
+        for numbers in packs:
+            row, targets = pack_row([encoded[i] for i in numbers], stand_ins if len(numbers) > 1 else [])
+            loss = summed_loss(trained, row, targets, keeps=keeps)
+            loss.backward()
+            total += loss.item()
+        gradients = [p.grad.flatten() for p in trained.parameters() if p.grad is not None]
+        return total, torch.cat(gradients)
+
+    alone, gradient = loss_and_gradient([[i] for i in range(9)], keeps=False)
+    for packs in (
+        [list(range(9))],
+        [[3, 1, 8], [0, 6], [2, 4, 5, 7]],
+    ):  # [0, 6] are text alone: with stand-ins
+        loss, packed_gradient = loss_and_gradient(packs, keeps=True)
+        assert loss == pytest.approx(alone, rel=1e-5)
+        assert float((packed_gradient - gradient).norm() / gradient.norm()) < 1e-5
+
+
+def test_a_row_of_nothing_still_touches_every_weight(model: Path) -> None:
+    recipe = load_recipe("smoke")
+    trained = load_model(str(model), recipe, cuda=False)
+    row, targets = pack_row([], Encoder(model, recipe).stand_ins())
+    loss = summed_loss(trained, row, targets, keeps=True)
+    loss.backward()
+    assert loss.item() == 0.0
+    assert all(p.grad is not None and not p.grad.any() for p in trained.parameters())
+
+
+@pytest.mark.parametrize("freeze", ["[]", '["vision"]', '["language"]'])
+def test_counted_work_is_about_what_torch_counts(model: Path, rows: Path, freeze: str) -> None:
+    recipe = load_recipe("smoke", settings=[f"freeze={freeze}"])
+    trained, encoder = load_model(str(model), recipe, cuda=False), Encoder(model, recipe)
+    encoded = [encoder.encode(parse_row({**row, "source": "s"})) for row in file_rows(rows)]
+    encoded = [one for one in encoded if one.media]
+    told, counted = 0.0, 0
+    for one in encoded:
+        inputs, targets = pack_row([one], [])
+        with FlopCounterMode(display=False) as counter:
+            summed_loss(trained, inputs, targets, keeps=True).backward()
+        entry = Entry(0, "", "", "trained", None, len(one.ids), one.answers)
+        patches = int(inputs["image_grid_thw"].prod(-1).sum())
+        told += count_work(trained).of([PackedRow(inputs, targets, [entry], [len(one.ids)], patches)])
+        counted += counter.get_total_flops()
+    assert told == pytest.approx(counted, rel=0.2)
+
+
+def test_peaks_are_known_by_the_devices_name() -> None:
+    assert peak_flops("NVIDIA H200") == 9.89e14
+    assert peak_flops("NVIDIA A100-SXM4-80GB") == 3.12e14
+    assert peak_flops("NVIDIA L40S") == 3.62e14
+    assert peak_flops("Some CPU") is None
