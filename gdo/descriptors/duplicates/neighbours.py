@@ -145,9 +145,9 @@ def _among(vectors: Vectors, rows: Rows, least: float, *, first_only: bool = Fal
         here = rows[start : start + BLOCK]
         for after in range(start, len(rows), BLOCK):
             there = rows[after : after + BLOCK]
-            a, b = np.nonzero(vectors[here] @ vectors[there].T >= least)
-            x, y = here[a], there[b]
-            once = (a < b if after == start else True) & (x != y)
+            close = np.flatnonzero(vectors[here] @ vectors[there].T >= least)
+            x, y = here[close // len(there)], there[close % len(there)]
+            once = (close // len(there) < close % len(there) if after == start else True) & (x != y)
             yield np.minimum(x, y)[once], np.maximum(x, y)[once]
 
 
