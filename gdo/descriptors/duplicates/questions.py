@@ -95,14 +95,14 @@ def _match_the_rest(
     evidence: Evidence,
     partner: Mapping[int, int],
 ) -> dict[int, int]:
-    """Match by their questions those that no answer has matched."""
+    """Match those whose answers differ, by their questions above all."""
     taken = set(partner.values())
-    by_word = _by_word([cluster[0].asked.question for cluster in clusters])
+    by_word = _by_word([cluster[0].asked.words for cluster in clusters])
     scores: dict[tuple[int, int], float] = {}
     for place, unit in enumerate(units):
         if place in partner:
             continue
-        for number in {number for word in unit[0].asked.question for number in by_word.get(word, ())} - taken:
+        for number in {number for word in unit[0].asked.words for number in by_word.get(word, ())} - taken:
             likeness = evidence.likeness(unit[0].asked, clusters[number][0].asked)
             if likeness >= ALIKE:
                 scores[place, number] = likeness

@@ -38,6 +38,8 @@ _NUMBERS = {
 _WORD = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]|[^\W_]+")
 _OPTION = re.compile(r"^[ \t]*\(?([A-Z])[.):][ \t]*(\S.*?)[ \t]*$", re.MULTILINE)
 _LETTER = re.compile(r"\(?([A-Z])\)?(?:[.):]\s*.*)?", re.DOTALL)
+_MOSTLY = 0.6
+"""Share of their words that long answers have in common if they say mostly the same."""
 _SHORT = 3
 """Words of an answer that is a name or a value rather than a sentence."""
 
@@ -56,6 +58,11 @@ class Asked:
     question: Words
     answer: Words
 
+    @property
+    def words(self) -> Words:
+        """Words of both."""
+        return self.question | self.answer
+
     @cached_property
     def said(self) -> Words:
         """What the answer says that the question did not; numbers it says in any case."""
@@ -64,11 +71,11 @@ class Asked:
 
     @cached_property
     def sort(self) -> str:
-        """What kind of thing the answer is: a number, yes or no, a few words, or many."""
-        if any(word.isdigit() for word in self.said):
-            return "number"
+        """What kind of thing the answer is: yes or no, a number, a few words, or many."""
         if self.answer & {"yes", "no"}:
             return "verdict"
+        if any(word.isdigit() for word in self.said):
+            return "number"
         return "words" if len(self.said) <= _SHORT else "text"
 
 
@@ -120,8 +127,14 @@ class Evidence:
         return rarity + 2 * answers + 3 * self._likeness(a.question, b.question) + 1.5 * _overlap(*names)
 
     def likeness(self, a: Asked, b: Asked) -> float:
-        """How alike two questions are, rare words counting more, 0 to 1; 0 for answers of two sorts."""
-        return self._likeness(a.question, b.question) if a.sort == b.sort else 0.0
+        """How alike two questions are, rare words counting more, 0 to 1; 0 for answers of two sorts.
+
+        Long answers that say mostly the same tell it too.
+        """
+        if a.sort != b.sort:
+            return 0.0
+        answers = _overlap(a.answer, b.answer) if a.sort == "text" else 0.0
+        return max(self._likeness(a.question, b.question), answers if answers >= _MOSTLY else 0.0)
 
     def _rarity(self, counts: Counter[str], word: str) -> float:
         return math.log((self._total + 1) / (counts[word] + 1))
