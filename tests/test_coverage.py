@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from qwen_models import save_qwen
 from test_probe_models import save_gemma, save_llava
 
+from gdo.descriptors import catalog
 from gdo.descriptors.coverage.clusters import assign, find_centroids
 from gdo.descriptors.coverage.open_clip import OpenClip, find_open_clip
 from gdo.descriptors.describe import DescribeReport, DescriptorReport, describe
@@ -178,18 +179,23 @@ def test_centroids_and_distances_do_not_depend_on_threads(k: int) -> None:
     np.testing.assert_allclose(distances, true.min(axis=1), rtol=1e-9)
 
 
-def test_vectors_of_another_length_take_the_place_of_the_old_ones(
+def test_vectors_of_another_length_wait_beside_the_others(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pool = many(tmp_path, 10)
     cover(pool, clusters=2)
+    first = query(pool, "SELECT qa_uid, embedding FROM embedding ORDER BY ALL")
+    shorter = FakeModels.embedder
     monkeypatch.setattr(FakeModels, "embedder", lambda self, card: FakeEmbedder(card, size=5))
+    cover(pool, clusters=2, probe="another", limit=1)
+    assert query(pool, "SELECT len(embedding) FROM embedding") == [(10,)]
+    assert query(pool, "SELECT count(*) FROM embedding_16") == [(10,)]
     cover(pool, clusters=2, probe="another")
-    assert query(pool, "SELECT DISTINCT probe, len(embedding) FROM embedding") == [
-        (query(pool, "SELECT label FROM probe WHERE model = 'another'")[0][0], 10)
-    ]
-    assert query(pool, "SELECT count(*) FROM coverage") == [(20,)]
+    assert query(pool, "SELECT count(*) FROM coverage WHERE probe LIKE '%/k=2'") == [(20,)]
     assert query(pool, "SELECT count(*) FROM candidate WHERE cluster_id IS NOT NULL") == [(10,)]
+    monkeypatch.setattr(FakeModels, "embedder", shorter)
+    assert counts(cover(pool, clusters=2))["embedding"] == (10, 0, 0)
+    assert query(pool, "SELECT qa_uid, embedding FROM embedding ORDER BY ALL") == first
 
 
 def test_estimate(tmp_path: Path) -> None:
@@ -350,3 +356,25 @@ def test_a_probe_covers_a_pool(tmp_path: Path) -> None:
     assert query(pool, "SELECT probe FROM descriptor WHERE name = 'coverage'") == [(f"{label}/k=3",)]
     same = "SELECT min(array_cosine_similarity(embedding, embedding)) FROM media_embedding"
     assert run_sql(pool, same).rows[0][0] == pytest.approx(1, abs=1e-5)
+
+
+def test_with_a_limit_samples_wait_for_their_media(tmp_path: Path) -> None:
+    pool = make_pool(tmp_path, [(f"What? {n}", [f"{n}.png"]) for n in range(30)])
+    cover(pool, clusters=3, limit=10)
+    assert query(pool, "SELECT count(*) FROM embedding WHERE error IS NOT NULL") == [(0,)]
+    cover(pool, clusters=3)
+    assert query(pool, "SELECT count(cluster_id) FROM candidate") == [(30,)]
+
+
+def test_a_run_with_nothing_to_do_loads_no_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pool = many(tmp_path, 10)
+    cover(pool, clusters=2)
+    monkeypatch.setattr(FakeEmbedder, "load", None)
+    assert counts(cover(pool, clusters=2))["embedding"] == (10, 0, 0)
+
+
+def test_without_faiss_nothing_is_begun(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pool = many(tmp_path, 2)
+    monkeypatch.setattr(catalog, "find_spec", lambda name: None if name == "faiss" else True)
+    with pytest.raises(UsageError, match=r"gdo\[cpu\]"):
+        cover(pool)

@@ -304,9 +304,30 @@ def test_questions_of_one_maker_are_told_apart_and_those_of_two_matched() -> Non
     words = {uid: asked(question, answer) for uid, (_, question, answer) in texts.items()}
     filler = [asked(f"Where is thing {n}?", f"place {n} street") for n in range(50)]
     samples = [
-        Sample(uid, (maker, "source"), words[uid], number)
+        Sample(uid, (ord(maker),), "source", words[uid], number)
         for number, (uid, (maker, _, _)) in enumerate(texts.items())
     ]
     evidence = Evidence([*words.values(), *filler])
     assert same_questions(samples, evidence) == [["a1", "a2", "b0"]]
     assert same_questions(samples[::-1], evidence) == [["a1", "a2", "b0"]]
+
+
+@pytest.mark.parametrize("media", [(1, 1), (1, 2)])
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (("What is the man holding?", "An umbrella"), ("What is the man wearing?", "A jacket")),
+        (("What color is the bus?", "Red"), ("What color is the sky?", "Blue")),
+        (("Is the dog sitting?", "Yes"), ("Is the dog wearing a collar?", "No")),
+        (("Is there a tree?", "Yes"), ("Is there a car?", "Yes")),
+        (("How many chairs are there?", "2"), ("How many cups are there?", "2")),
+        (("What is the total amount?", "12.40"), ("What is the total amount?", "7.90")),
+    ],
+)
+def test_two_sources_that_share_pictures_ask_for_themselves(
+    one: tuple[str, str], other: tuple[str, str], media: tuple[int, int]
+) -> None:
+    filler = [asked(f"Where is thing {n}?", f"place {n} street") for n in range(50)]
+    a, b = asked(*one), asked(*other)
+    samples = [Sample("a", (media[0],), "vqa", a, 1), Sample("b", (media[1],), "gqa", b, 2)]
+    assert same_questions(samples, Evidence([a, b, *filler])) == []

@@ -1,6 +1,7 @@
 """The media guard keeps copies of an evaluation set's media out, by what they show and never by name."""
 
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ from PIL import Image
 
 from gdo.demo.make import ExamplePool, make_example_pool
 from gdo.errors import UsageError
+from gdo.pool.frames import FrameBudget, Frames, MediaKind
 from gdo.pool.ingest import ingest
 from gdo.pool.query import run_sql
 from gdo.selectors import guard_media
@@ -76,16 +78,20 @@ def test_copies_are_kept_out_whatever_they_are_called(pool: Path, evaluation: Pa
     assert "copy of its media" not in explain(pool, "guarded", uid).verdict
 
 
-def test_a_second_time_no_file_is_decoded(
+def test_a_second_time_no_file_is_decoded_but_what_failed(
     pool: Path, evaluation: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = select(pool, "diverse", count=40, guard_media=[evaluation]).report
 
-    def never(*_: object) -> None:
-        raise AssertionError("a file was decoded again")
+    decode, tried = guard_media.read_frames, list[str]()
 
-    monkeypatch.setattr(guard_media, "read_frames", never)
+    def note(kind: MediaKind, paths: Sequence[Path], budget: FrameBudget) -> Frames:
+        tried.extend(path.name for path in paths)
+        return decode(kind, paths, budget)
+
+    monkeypatch.setattr(guard_media, "read_frames", note)
     assert select(pool, "diverse", count=40, guard_media=[evaluation]).report == first
+    assert tried == ["broken.png"]
 
 
 def test_names_do_not_count_for_the_digest(pool: Path, evaluation: Path, tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from gdo.descriptors.motion_torch import MotionOnDevice
 from gdo.descriptors.stability import Stability
 from gdo.descriptors.temporal import TemporalAsked, TemporalText, TemporalWords
 from gdo.errors import UsageError
+from gdo.pool.store import Pool
 
 DESCRIPTORS: dict[str, Descriptor] = {
     "fingerprint": Fingerprint(),
@@ -44,15 +45,12 @@ def names_a_model(probe: str | None) -> bool:
     return probe is not None and probe not in TEXT_RULES
 
 
-def find_descriptors(
-    names: Sequence[str], probe: str | None = None, *, gpu: bool = False
-) -> list[AnyDescriptor | Coverage]:
+def find_descriptors(names: Sequence[str], probe: str | None = None) -> list[AnyDescriptor | Coverage]:
     """The descriptors of these names, in this order, each once.
 
     Args:
         names: Their names.
         probe: Who is asked: a model, or a rule for texts; None for what each does by itself.
-        gpu: Whether a GPU is to compute.
 
     Raises:
         UsageError: A name is unknown.
@@ -61,18 +59,42 @@ def find_descriptors(
     unknown = [name for name in names if name not in known]
     if unknown:
         raise UsageError(f"unknown descriptor {', '.join(map(repr, unknown))}; known are {', '.join(known)}")
-    return [_find(name, probe, gpu) for name in dict.fromkeys(names)]
+    return [_find(name, probe) for name in dict.fromkeys(names)]
 
 
-def _find(name: str, probe: str | None, gpu: bool) -> AnyDescriptor | Coverage:
+def _find(name: str, probe: str | None) -> AnyDescriptor | Coverage:
     if name == COVERAGE.name:
         return COVERAGE
-    if gpu and name in ON_GPU:
-        return ON_GPU[name]
     if name in PROBED and (name not in DESCRIPTORS or names_a_model(probe)):
         return PROBED[name]()
     rule = TEXT_RULES.get(probe or "")
     return rule if rule and rule.name == name else DESCRIPTORS[name]
+
+
+def backend_of(
+    pool: Pool, descriptor: Descriptor | DeviceDescriptor, gpus: Sequence[str]
+) -> tuple[Descriptor | DeviceDescriptor, Sequence[str]]:
+    """What computes a descriptor, and on which devices: a GPU where there is one, if it was not begun without.
+
+    Values of two backends differ in their last digits, so a pool keeps to the one that it began with.
+
+    Args:
+        pool: The pool.
+        descriptor: By its name, from `find_descriptors`.
+        gpus: Those that are there.
+    """
+    other = ON_GPU.get(descriptor.name)
+    if other is None:
+        return descriptor, ()
+    with pool.read() as connection:
+        rows = connection.execute(
+            "SELECT probe FROM description WHERE name = ? AND version = ?",
+            [descriptor.name, descriptor.version],
+        ).fetchall()
+    begun = {probe for (probe,) in rows}
+    if descriptor.probe in begun or not (gpus or other.probe in begun):
+        return descriptor, ()
+    return other, gpus or ["cpu"]
 
 
 def can_ask_models() -> bool:

@@ -11,7 +11,14 @@ from functools import partial
 from pathlib import Path
 
 from gdo.descriptors.base import ProbedDescriptor
-from gdo.descriptors.catalog import COVERAGE, can_ask_models, find_descriptors, usual_names
+from gdo.descriptors.catalog import (
+    COVERAGE,
+    backend_of,
+    can_ask_models,
+    can_cluster,
+    find_descriptors,
+    usual_names,
+)
 from gdo.descriptors.coverage.clusters import Coverage
 from gdo.descriptors.coverage.run import PROBE, CoverChoice, cover, find_embedder
 from gdo.descriptors.engine.engines import open_engine
@@ -30,6 +37,7 @@ from gdo.descriptors.engine.run import (
     work_off,
 )
 from gdo.descriptors.engine.stored import HeaderParts
+from gdo.errors import UsageError
 from gdo.pool.store import Pool, utc_now
 
 __all__ = ["DescribeReport", "DescriptorReport", "Progress", "describe", "probe_media_headers"]
@@ -120,17 +128,20 @@ def _describe(
     if names is None:
         names = usual_names()
         say(_left_out())
-    gpus = options.engine.gpus(choice.device)
-    descriptors = find_descriptors(names, choice.probe, gpu=bool(gpus))
+    descriptors = find_descriptors(names, choice.probe)
     probed = [each for each in descriptors if isinstance(each, ProbedDescriptor)]
     covered = COVERAGE in descriptors
+    if covered and not can_cluster():
+        raise UsageError("coverage needs FAISS: pip install 'gdo[cpu]' or, for NVIDIA GPUs, 'gdo[gpu]'")
     ask_model = probed or (covered and cover_by.embed == PROBE)
     chosen = choose(pool, choice, models, options, say) if ask_model else None
     pool.upgrade()
+    gpus = options.engine.gpus(choice.device)
     reports: dict[str, DescriptorReport] = {}
     for each in descriptors:
         if not isinstance(each, ProbedDescriptor | Coverage):
-            reports[each.name] = describe_one(pool, each, options, devices=gpus)
+            backend, devices = backend_of(pool, each, gpus)
+            reports[each.name] = describe_one(pool, backend, options, devices=devices)
     for asks in ({"losses", "stability"}, {"time"}):
         some = [each for each in probed if each.asks in asks]
         if chosen and some:

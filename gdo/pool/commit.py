@@ -122,9 +122,9 @@ def _view_parts(connection: duckdb.DuckDBPyConnection, name: str, parts: list[Pa
 
 
 def _forget(connection: duckdb.DuckDBPyConnection, source_id: int) -> None:
-    """Remove a source's rows, and the descriptor values of its samples: their text may differ now."""
+    """Remove a source's rows, and what was found of its samples: their text may differ now."""
     names = connection.execute("SELECT DISTINCT name FROM descriptor WHERE subject = 'sample'").fetchall()
-    for (name,) in names:
+    for (name,) in [*names, ("sample_duplicate",)]:
         connection.execute(
             f'DELETE FROM "{name}" WHERE qa_uid IN (SELECT qa_uid FROM sample WHERE source_id = ?)',
             [source_id],

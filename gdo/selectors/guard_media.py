@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 from hashlib import blake2b
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import duckdb
 import numpy as np
@@ -92,14 +93,10 @@ def load_media_guard(pool: Pool, folders: Sequence[Path | str], told: Told | Non
         if told:
             told("reading the guard's media", number + 1, len(files))
     describe(pool.path, [Fingerprint.name])
-    own, theirs = cache / "pool.bin", cache / "files.bin"
-    try:
+    with TemporaryDirectory(dir=cache) as folder:
         with pool.read() as connection:
-            prints = read_prints(connection, own)
-        media = prints.media[copies(prints, write_prints(rows, theirs))]
-    finally:
-        for path in (own, theirs):
-            path.unlink(missing_ok=True)
+            prints = read_prints(connection, Path(folder) / "pool.bin")
+        media = prints.media[copies(prints, write_prints(rows, Path(folder) / "files.bin"))]
     whole = blake2b("".join(sorted(digests)).encode(), digest_size=16).hexdigest()
     return MediaGuard(whole, len(files), len(files) - len(rows), media)
 
@@ -108,7 +105,9 @@ def _files(folder: Path) -> Iterator[Path]:
     """The pictures and clips of a folder, in order."""
     if not folder.is_dir():
         raise UsageError(f"there is no folder {folder} to guard against")
-    found = [file for file in sorted(folder.rglob("*")) if file.suffix.lower() in STILLS | CLIPS]
+    found = [
+        file for file in sorted(folder.rglob("*")) if file.suffix.lower() in STILLS | CLIPS and file.is_file()
+    ]
     if not found:
         raise UsageError(f"{folder} holds neither pictures nor clips to guard against")
     yield from found
@@ -126,6 +125,6 @@ def _fingerprint(file: Path, cache: Path) -> tuple[str, bytes]:
         try:
             packed = Fingerprint().compute([read_frames(kind, [file], Fingerprint.frames)])["spectra"][0]
         except MediaError:
-            packed = b""
+            return digest.hexdigest(), b""
         write_aside(kept, partial(Path.write_bytes, data=packed))
     return digest.hexdigest(), kept.read_bytes()

@@ -68,16 +68,17 @@ def find_embedder(embed: str, chosen: Chosen | None) -> Embedder:
 
     Args:
         embed: `probe`, or `open_clip:MODEL/WEIGHTS`.
-        chosen: The probe, where that is meant; its weights are let go.
+        chosen: The probe, if one was asked; its weights are let go.
 
     Raises:
         UsageError: There is no such model, or open_clip is not installed.
     """
+    if chosen:
+        chosen.let_go()
     if chosen is None or embed != PROBE:
         if not find_spec("open_clip"):
             raise UsageError(f"{embed} needs open_clip: pip install 'gdo[train]'")
         return find_open_clip(embed)
-    chosen.let_go()
     chosen.say(
         f"embeddings are the states of {chosen.card.label}; where weights can be had, a model made for it "
         f"tells more: --embed {OPEN_CLIP}MODEL/WEIGHTS"
@@ -106,6 +107,7 @@ def cover(
     Raises:
         GdoError: The embedder cannot be loaded, or another process does the same.
     """
+    _swap_tables(pool, embedder)
     media = describe_one(pool, MediaEmbedding(embedder), options, devices=devices, card=embedder.card)
     samples = _embed_samples(pool, embedder, devices, options)
     coverage = _find_clusters(pool, embedder, clusters, options, say)
@@ -116,26 +118,60 @@ def _embed_samples(
     pool: Pool, embedder: Embedder, devices: Sequence[str], options: Options
 ) -> DescriptorReport:
     parts = DescriptorParts(pool, SampleEmbedding(embedder), embedder.card)
+    media = f"FROM media_embedding WHERE {_made_by(MediaEmbedding, embedder)}"
+    # Samples wait for their media: with a limit some have none yet.
+    parts.subjects += (
+        " WHERE qa_uid NOT IN (SELECT qa_uid FROM sample_media "
+        f"ANTI JOIN (SELECT media_id {media}) USING (media_id))"
+    )
     report = DescriptorReport(parts.name, parts.descriptor.version, parts.descriptor.probe)
     file = parts.folder / "media.npy"
 
     def start() -> Work:
         plan = parts.plan(options.limit, retry_errors=options.retry_errors)
         report.already = plan.already
+        if not plan.todo:
+            return Work(0, _nothing(), [plan.path])
         with pool.read() as connection:
-            label = literal(embedder.card.label)
-            query = (
-                "SELECT media_id AS key, embedding AS vector FROM media_embedding "
-                f"WHERE version = {MediaEmbedding.version} AND probe = {label} AND error IS NULL"
-            )
+            query = f"SELECT media_id AS key, embedding AS vector {media} AND error IS NULL"
             vectors = write_vectors(connection, query, embedder.size, file)
         here = options.engine.here(devices)
         tables = spread(SampleEmbedding(embedder, vectors).load, plan.batches(TEXTS_PER_BATCH), here)
         return Work(plan.todo, kept(parts, tables), [plan.path])
 
-    work_off([parts], {report.name: report}, options, describe_command({"name": report.name}, options), start)
-    file.unlink(missing_ok=True)
+    arguments = describe_command({"name": report.name}, options)
+    try:
+        work_off([parts], {report.name: report}, options, arguments, start)
+    finally:
+        file.unlink(missing_ok=True)
     return report
+
+
+def _made_by(which: type[MediaEmbedding] | type[SampleEmbedding], embedder: Embedder) -> str:
+    """A condition that rows of a table of vectors are an embedder's."""
+    return f"version = {which.version} AND probe = {literal(embedder.card.label)}"
+
+
+def _swap_tables(pool: Pool, embedder: Embedder) -> None:
+    """Put the tables of this vector length in place; those of another wait under a name that tells theirs."""
+    sizes = {MediaEmbedding.name: embedder.size, SampleEmbedding.name: 2 * embedder.size}
+    with pool.read() as connection:
+        there = dict(
+            connection.execute(
+                "SELECT table_name, data_type FROM duckdb_columns() WHERE column_name = 'embedding'"
+            ).fetchall()
+        )
+    moves = []
+    for name, size in sizes.items():
+        kind = there.get(name, f"FLOAT[{size}]")
+        if kind != f"FLOAT[{size}]":
+            moves.append((name, f"{name}_{kind[6:-1]}"))
+            if f"{name}_{size}" in there:
+                moves.append((f"{name}_{size}", name))
+    if moves:
+        with pool.write() as connection:
+            for old, new in moves:
+                connection.execute(f"ALTER TABLE {old} RENAME TO {new}")
 
 
 class ClusterParts(DescriptorParts):
@@ -186,7 +222,7 @@ def _embedded(embedder: Embedder) -> str:
     return (
         "SELECT qa_uid, uid_hash AS key, embedding AS vector, error "
         "FROM embedding JOIN sample USING (qa_uid) "
-        f"WHERE version = {SampleEmbedding.version} AND probe = {literal(embedder.card.label)}"
+        f"WHERE {_made_by(SampleEmbedding, embedder)}"
     )
 
 

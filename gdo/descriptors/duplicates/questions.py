@@ -1,9 +1,10 @@
 """Samples that ask the same of the same media, or of copies: found by their words, without any weights.
 
 Whoever made the questions of one medium will not have asked the same thing twice, but for the same words. So
-questions of one maker are told apart unless their words are equal, while those of two makers about copies are
-matched one to one, best first: by answers that agree, then, among the others, by the questions alone.
-So two makers who disagree on the answer, one of them wrong, still count as asking the same.
+questions of one maker are told apart unless their words are equal. Those of two makers are matched one to
+one, best first: if their answers agree and their questions are alike, whoever asked; and where one source has
+a medium and a copy of it, so that one may have been made from the other, on weaker signs too, even if a wrong
+answer has crept in.
 """
 
 from collections import defaultdict
@@ -15,8 +16,10 @@ from gdo.descriptors.duplicates.words import Asked, Evidence, Words
 
 ENOUGH = 4.2
 """Evidence that makes two questions the same."""
+PLAIN = 0.4
+"""Likeness of two questions, 0 to 1, that makes them the same if their answers agree, whoever asked."""
 ALIKE = 0.25
-"""Likeness of two questions, 0 to 1, that makes them the same although the answers differ."""
+"""Likeness that makes them the same although the answers differ, where one may be made from the other."""
 SAME_TEXT = 1000.0
 """Evidence of equal texts: more than any other."""
 COMMON = 64
@@ -29,13 +32,15 @@ class Sample:
 
     Attributes:
         uid: Its qa_uid.
-        maker: Who asked: the media as they were shown, and the data source.
+        media: The media as they were shown.
+        source: The data source.
         asked: Its words.
         text: Digest of question and answer; equal ones are the same, whatever their words.
     """
 
     uid: str
-    maker: tuple[object, ...]
+    media: tuple[int, ...]
+    source: str
     asked: Asked
     text: int
 
@@ -52,11 +57,13 @@ def same_questions(samples: Sequence[Sample], evidence: Evidence) -> list[list[s
     Returns:
         The samples' qa_uid, ascending, in the order of the groups' first.
     """
-    makers: dict[tuple[object, ...], dict[Asked, list[Sample]]] = defaultdict(lambda: defaultdict(list))
+    makers: dict[tuple[tuple[int, ...], str], dict[Asked, list[Sample]]] = defaultdict(
+        lambda: defaultdict(list)
+    )
     for sample in sorted(samples, key=lambda one: one.uid):
-        makers[sample.maker][sample.asked].append(sample)
+        makers[sample.media, sample.source][sample.asked].append(sample)
     clusters: list[list[Sample]] = []
-    for maker in sorted(makers, key=repr):
+    for maker in sorted(makers):
         units = sorted(makers[maker].values(), key=_key)
         partner = _match(units, clusters, evidence)
         for place, unit in enumerate(units):
@@ -82,11 +89,22 @@ def _match(
     for place, unit in enumerate(units):
         scores |= {(place, by_text[one.text]): SAME_TEXT for one in unit if one.text in by_text}
         for number in {number for word in unit[0].asked.answer for number in by_word.get(word, ())}:
-            score = evidence.score(unit[0].asked, clusters[number][0].asked)
-            if score is not None and score >= ENOUGH:
+            mine, other = unit[0], clusters[number][0]
+            score = evidence.score(mine.asked, other.asked)
+            if score is None or score < ENOUGH:
+                continue
+            if _copied(mine, other) or evidence.likeness(mine.asked, other.asked) >= PLAIN:
                 scores.setdefault((place, number), score)
     partner = _swap(_greedy(scores), scores)
     return partner | _match_the_rest(units, clusters, evidence, partner)
+
+
+def _copied(a: Sample, b: Sample) -> bool:
+    """Whether one may have been made from the other: of one source, about copies of a medium.
+
+    Two sources that share pictures ask each on its own, and so does one that asks twice about a picture.
+    """
+    return a.source == b.source and a.media != b.media
 
 
 def _match_the_rest(
@@ -95,7 +113,7 @@ def _match_the_rest(
     evidence: Evidence,
     partner: Mapping[int, int],
 ) -> dict[int, int]:
-    """Match those whose answers differ, by their questions above all."""
+    """Match by their questions those whose answers differ, one of them wrong."""
     taken = set(partner.values())
     by_word = _by_word([cluster[0].asked.words for cluster in clusters])
     scores: dict[tuple[int, int], float] = {}
@@ -103,8 +121,9 @@ def _match_the_rest(
         if place in partner:
             continue
         for number in {number for word in unit[0].asked.words for number in by_word.get(word, ())} - taken:
-            likeness = evidence.likeness(unit[0].asked, clusters[number][0].asked)
-            if likeness >= ALIKE:
+            mine, other = unit[0], clusters[number][0]
+            likeness = evidence.likeness(mine.asked, other.asked)
+            if likeness >= ALIKE and _copied(mine, other):
                 scores[place, number] = likeness
     return _greedy(scores)
 

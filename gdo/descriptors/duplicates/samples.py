@@ -97,7 +97,8 @@ def group_samples(path: Path, evidence: Evidence, closest: Mapping[int, float]) 
         samples = [
             Sample(
                 uid,
-                (tuple(row["media_ids"]), row["data_source"]),
+                tuple(row["media_ids"]),
+                row["data_source"] or "",
                 asked(row["question"], row["answer"]),
                 row["text_hash"],
             )

@@ -11,7 +11,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from gdo.descriptors.base import DeviceDescriptor, MediaDescriptor, ProbedDescriptor, SampleDescriptor
-from gdo.descriptors.catalog import COVERAGE, can_ask_models, find_descriptors, usual_names
+from gdo.descriptors.catalog import COVERAGE, backend_of, can_ask_models, find_descriptors, usual_names
 from gdo.descriptors.coverage.clusters import Coverage
 from gdo.descriptors.coverage.estimate import estimate_coverage
 from gdo.descriptors.coverage.run import PROBE, CoverChoice, find_embedder
@@ -90,7 +90,7 @@ def estimate(
     if names is None:
         names = [*usual_names(), *(["stability"] if can_ask_models() else [])]
     gpus = find_gpus(device)
-    descriptors = find_descriptors(names, probe, gpu=bool(gpus))
+    descriptors = find_descriptors(names, probe)
     watch = Watch(target, usable_cores() if workers is None else workers, time_limit, say or (lambda _: None))
     probed = [each for each in descriptors if isinstance(each, ProbedDescriptor)]
     found: list[Estimate] = []
@@ -109,12 +109,14 @@ def estimate(
         watch.say(f"timing {each.name}")
         if isinstance(each, Coverage):
             found.append(_estimate_coverage(watch, cover_by, choice, devices, asked))
-        elif isinstance(each, DeviceDescriptor):
-            found.append(estimate_on_device(watch, each, gpus))
+            continue
+        backend, on = backend_of(target, each, gpus)
+        if isinstance(backend, DeviceDescriptor):
+            found.append(estimate_on_device(watch, backend, on))
+        elif backend.subject == "media":
+            found.append(_estimate_media(watch, backend))
         else:
-            found.append(
-                _estimate_media(watch, each) if each.subject == "media" else _estimate_rows(watch, each)
-            )
+            found.append(_estimate_rows(watch, backend))
     found.sort(key=lambda one: names.index(one.name))
     return EstimateReport(found, training, devices, watch.workers)
 

@@ -79,7 +79,7 @@ def spread(
     """Compute items on devices, one thread for each, and yield the results in the order of the items.
 
     Args:
-        load: Called in a device's thread, with its name, before the first item: gives what computes.
+        load: Called in a device's thread, with its name, once there is an item: gives what computes.
         items: Taken as they are needed.
         devices: Names of the devices.
 
@@ -88,12 +88,14 @@ def spread(
     """
     crew = [ThreadPoolExecutor(1, thread_name_prefix=device) for device in devices]
     try:
-        halves = [thread.submit(load, device) for thread, device in zip(crew, devices, strict=True)]
+        halves: dict[int, Future[Callable[[Item], Result]]] = {}
         running: deque[Future[Result]] = deque()
         for number, item in enumerate(items):
             if len(running) == BATCHES_PER_DEVICE * len(devices):
                 yield _result(running.popleft())
             its = number % len(devices)
+            if its not in halves:
+                halves[its] = crew[its].submit(load, devices[its])
             running.append(crew[its].submit(lambda half, item: half.result()(item), halves[its], item))
         while running:
             yield _result(running.popleft())

@@ -114,14 +114,7 @@ class DescriptorParts(Parts):
             connection.execute("INSERT INTO descriptor VALUES (?, ?, ?, ?, ?)", list(self._catalog_row()))
 
     def _make_table(self, connection: duckdb.DuckDBPyConnection, columns: Mapping[str, str]) -> None:
-        """Make the table if it is not there; vectors of another length make way for these."""
         table = quoted(self.name)
-        for name, kind in columns.items():
-            stands = "table_name = ? AND column_name = ? AND data_type <> ?"
-            there = f"SELECT count(*) FROM duckdb_columns() WHERE {stands}"
-            if kind.endswith("]") and scalar(connection, there, [self.name, name.strip('"'), kind]):
-                connection.execute(f"DROP TABLE {table}")
-                connection.execute("DELETE FROM description WHERE name = ?", [self.name])
         key_type = "UBIGINT" if self.key == "media_id" else "VARCHAR"
         declared = ", ".join(f"{name} {kind}" for name, kind in columns.items())
         connection.execute(
