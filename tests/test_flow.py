@@ -15,11 +15,15 @@ import torch
 from numpy.typing import NDArray
 from torch.nn.functional import grid_sample
 
+from gdo.descriptors.describe import describe
+from gdo.descriptors.engine.machine import LocalEngine
 from gdo.descriptors.flow import flow
 from gdo.descriptors.motion import Grey, Motion, motion_of, to_grey
 from gdo.descriptors.motion_torch import MotionOnDevice
 from gdo.pool.frames import Frames, MediaInfo
+from gdo.pool.ingest import ingest
 from gdo.pool.media import read_frames
+from gdo.pool.query import run_sql
 
 QUICK = ("intel_asl_walk.mkv", "tfio_small.mp4")
 EMPTY = "wpt_counting.mp4"
@@ -196,3 +200,35 @@ def test_a_gpu_gives_the_flow_of_the_cpu(shared: Path) -> None:
     assert together["amm"] == pytest.approx(MotionOnDevice().load("cpu")(greys)["amm"], rel=1e-3)
     alone = [gpu([grey]) for grey in greys]
     assert together == {name: [each[name][0] for each in alone] for name in together}
+
+
+@pytest.mark.slow
+def test_a_pool_keeps_to_the_backend_it_was_begun_with(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here, there = tmp_path / "here", tmp_path / "there"
+    for folder in (here, there):
+        folder.mkdir()
+        rows = []
+        for clip in range(3):
+            names = [f"{clip}-{frame}.png" for frame in range(3)]
+            for name, grey in zip(names, textures(3, seed=clip), strict=True):
+                cv2.imwrite(str(folder / name), grey)
+            turns = [{"role": "user", "content": "What?"}, {"role": "assistant", "content": "It."}]
+            rows.append({"id": f"r{clip}", "video_id": f"v{clip}", "messages": turns, "images": names})
+        (folder / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)))
+        ingest(folder / "pool.duckdb", [folder / "rows.jsonl"], workers=1)
+
+    def motion(folder: Path, gpus: list[str]) -> tuple[str, int, int]:
+        monkeypatch.setattr(LocalEngine, "gpus", lambda self, device: gpus)
+        (one,) = describe(folder / "pool.duckdb", ["motion"], workers=0).descriptors
+        return one.probe, one.already, one.computed
+
+    assert motion(here, []) == ("", 0, 3)
+    assert motion(here, ["cpu"]) == ("", 3, 0)
+    assert motion(there, ["cpu"]) == ("torch", 0, 3)
+    assert motion(there, []) == ("torch", 3, 0)
+    query = "SELECT amm, frame_diversity FROM candidate ORDER BY id"
+    ours, theirs = (np.array(run_sql(folder / "pool.duckdb", query).rows) for folder in (here, there))
+    assert (ours > 0).all()
+    np.testing.assert_allclose(theirs, ours, rtol=1e-3)
