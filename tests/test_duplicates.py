@@ -331,3 +331,9 @@ def test_two_sources_that_share_pictures_ask_for_themselves(
     a, b = asked(*one), asked(*other)
     samples = [Sample("a", (media[0],), "vqa", a, 1), Sample("b", (media[1],), "gqa", b, 2)]
     assert same_questions(samples, Evidence([a, b, *filler])) == []
+
+
+def test_pages_of_one_form_are_told_apart_by_what_they_say() -> None:
+    words = [asked("What is the total amount?", f"{n}.40") for n in range(4)]
+    samples = [Sample(str(n), (n,), "receipts", one, n) for n, one in enumerate(words)]
+    assert same_questions(samples, Evidence(words)) == []

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from gdo import __version__
-from gdo.cli import data, duplicates, sparrow, subsets, train
+from gdo.cli import data, duplicates, evaluate, sparrow, subsets, train
 from gdo.errors import GdoError, UsageError
 
 app = typer.Typer(
@@ -17,7 +17,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for module in (data, duplicates, sparrow, subsets, train):
+for module in (data, duplicates, evaluate, sparrow, subsets, train):
     module.register(app)
 
 

@@ -74,7 +74,7 @@ def _find(name: str, probe: str | None) -> AnyDescriptor | Coverage:
 def backend_of(
     pool: Pool, descriptor: Descriptor | DeviceDescriptor, gpus: Sequence[str]
 ) -> tuple[Descriptor | DeviceDescriptor, Sequence[str]]:
-    """What computes a descriptor, and on which devices: a GPU where there is one, if it was not begun without.
+    """What computes a descriptor, and where: on GPUs if there are any and it was not begun without.
 
     Values of two backends differ in their last digits, so a pool keeps to the one that it began with.
 

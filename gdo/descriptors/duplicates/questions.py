@@ -113,7 +113,12 @@ def _match_the_rest(
     evidence: Evidence,
     partner: Mapping[int, int],
 ) -> dict[int, int]:
-    """Match by their questions those whose answers differ, one of them wrong."""
+    """Match by their questions those whose answers differ, one of them wrong.
+
+    Only where most others match: pages of one form look the same too, and say something else each.
+    """
+    if 2 * len(partner) < min(len(units), len(clusters)):
+        return {}
     taken = set(partner.values())
     by_word = _by_word([cluster[0].asked.words for cluster in clusters])
     scores: dict[tuple[int, int], float] = {}

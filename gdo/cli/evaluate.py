@@ -1,0 +1,147 @@
+"""Commands that hold trained models against each other: evaluate, compare, experiment."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from gdo.cli.data import AsJson
+
+
+def register(app: typer.Typer) -> None:
+    """Add this module's commands."""
+    app.command("evaluate")(evaluate)
+    app.command("compare")(compare)
+    app.command("experiment")(experiment)
+
+
+def evaluate(
+    target: Annotated[
+        str, typer.Argument(help="A run's folder, or a model's folder or name.", metavar="RUN|MODEL")
+    ],
+    *,
+    on: Annotated[
+        str, typer.Option("--on", help="Held-out questions: an exported JSONL, its folder, or POOL:SUBSET.")
+    ],
+    checkpoints: Annotated[Literal["all", "last"], typer.Option(help="Which are asked.")] = "all",
+    kind: Annotated[
+        str | None,
+        typer.Option(help="Field or column that tells kinds apart; default: kind, else data_source."),
+    ] = None,
+    name: Annotated[
+        str | None, typer.Option(help="What the results are called; default: as what they are on.")
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("-o", "--output", help="Folder for evaluation/NAME.parquet; default: the run's."),
+    ] = None,
+    recipe: Annotated[
+        str, typer.Option(help="Of a model: the recipe whose frames and pixels it is shown.")
+    ] = "paper",
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    json: AsJson = False,
+) -> None:
+    """Ask held-out questions of each checkpoint of a run: accuracy by kind; goes on where it was killed."""
+    from gdo.cli.output import print_json
+    from gdo.cli.progress import progress_line
+    from gdo.report.comparison import evaluate_tables
+    from gdo.report.tables import show
+    from gdo.train.evaluate.run import evaluate as run
+
+    with progress_line() as line:
+        report = run(
+            target,
+            on,
+            name=name,
+            output=output,
+            checkpoints=checkpoints,
+            kind=kind,
+            recipe=recipe,
+            device=device,
+            progress=line.update,
+        )
+    print_json(report) if json else show(evaluate_tables(asdict(report)))
+
+
+def compare(
+    runs: Annotated[
+        list[str],
+        typer.Argument(
+            help="Evaluated runs, each FOLDER or LABEL=FOLDER; seeds of one group are put together.",
+            metavar="RUN...",
+        ),
+    ],
+    *,
+    on: Annotated[str, typer.Option("--on", help="Name of the evaluation.")],
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="Draw the trajectories to this PNG.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of the bootstrap.")] = 0,
+    json: AsJson = False,
+) -> None:
+    """Compare runs with their control: samples to match it, reduction, points, with 95 % intervals."""
+    from gdo.cli.output import print_json
+    from gdo.report.comparison import check_picture, compare_tables, write_trajectories
+    from gdo.report.tables import show
+    from gdo.train.compare.run import compare as run
+
+    if output:
+        check_picture(output)
+    report = run(runs, on, seed=seed)
+    if output:
+        write_trajectories(asdict(report), output)
+    print_json(report) if json else show(compare_tables(asdict(report)))
+
+
+def experiment(
+    pool: Annotated[Path, typer.Argument(help="The pool's DuckDB file, described.")],
+    presets: Annotated[
+        list[str],
+        typer.Argument(help="minloss, diverse, temp, temp_plus, or TOML files.", metavar="PRESET..."),
+    ],
+    *,
+    output: Annotated[
+        Path, typer.Option("-o", "--output", help="Folder for runs, evaluations and compare.png.")
+    ],
+    model: Annotated[str, typer.Option(help="Folder or name at the hub: where all runs start.")],
+    on: Annotated[
+        str, typer.Option("--on", help="Held-out questions: an exported JSONL, its folder, or POOL:SUBSET.")
+    ],
+    recipe: Annotated[str, typer.Option(help="paper, sparrow, safe, smoke, or a TOML file.")] = "paper",
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", help="KEY=VALUE for any number of the recipe.")
+    ] = None,
+    seeds: Annotated[int, typer.Option(help="How many; they count up from the recipe's.")] = 3,
+    count: Annotated[int | None, typer.Option(help="Size of the subsets, not the presets' budgets.")] = None,
+    kind: Annotated[str | None, typer.Option(help="Field or column that tells kinds apart.")] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    workers: Annotated[int | None, typer.Option(help="Processes that read samples; 0: none beside.")] = None,
+    json: AsJson = False,
+) -> None:
+    """Select, train subsets and Uni-1x and Uni-10x over seeds, evaluate, compare; killed, it goes on."""
+    from gdo.cli.output import print_json
+    from gdo.cli.progress import progress_line
+    from gdo.report.comparison import compare_tables, write_trajectories
+    from gdo.report.tables import show
+    from gdo.train.experiment import experiment as run
+    from gdo.train.machine import Machine
+
+    with progress_line() as line:
+        report = run(
+            pool,
+            presets,
+            output,
+            model=model,
+            held_out=on,
+            recipe=recipe,
+            settings=settings or [],
+            seeds=seeds,
+            count=count,
+            kind=kind,
+            machine=Machine(device, workers),
+            progress=line.update,
+            say=line.say,
+        )
+    write_trajectories(asdict(report), output / "compare.png")
+    print_json(report) if json else show(compare_tables(asdict(report)))

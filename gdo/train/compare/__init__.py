@@ -1,0 +1,1 @@
+"""Holding evaluated runs against each other."""

@@ -1,0 +1,1 @@
+"""Asking held-out questions of a run's checkpoints."""

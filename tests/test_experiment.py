@@ -1,0 +1,62 @@
+"""The whole experiment on a tiny model: selected, trained, evaluated, compared, and not done twice."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+from qwen_models import save_qwen
+from typer.testing import CliRunner
+
+os.environ["HF_HUB_OFFLINE"] = "1"
+
+from gdo.cli.main import app
+from gdo.demo.make import make_example_pool
+from gdo.export.run import export
+from gdo.pool.ingest import ingest
+from gdo.selectors.select import select
+from gdo.train.ledger import read_ledger
+
+
+@pytest.mark.slow
+def test_presets_against_controls_over_seeds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = make_example_pool(tmp_path / "files", samples=80, workers=1)
+    pool = tmp_path / "pool.duckdb"
+    ingest(pool, made.files, media_root=made.media_root, workers=1)
+    select(pool, "diverse", name="probe", count=6)
+    export(pool, "probe", tmp_path / "probe")
+    model = save_qwen(tmp_path / "model")
+    out = tmp_path / "trial"
+    arguments = ["experiment", str(pool), "temp", "diverse", "--model", str(model), "-o", str(out)]
+    arguments += ["--on", str(tmp_path / "probe"), "--recipe", "smoke", "--seeds", "2", "--count", "2"]
+    arguments += ["--set", "frames=2", "--set", "batch=10", "--device", "cpu", "--workers", "0", "--json"]
+
+    def run(*more: str) -> Any:
+        return CliRunner().invoke(app, [*arguments, *more])
+
+    done = run()
+    assert done.exit_code == 0, done.output
+    report = json.loads(done.stdout)
+    groups = {group["name"]: group for group in report["groups"]}
+    assert list(groups) == ["temp", "diverse", "uni-1x", "uni-10x"]
+    assert [group["seeds"] for group in groups.values()] == [[42, 43]] * 4
+    ends = {name: group["points"][-1]["samples"] for name, group in groups.items()}
+    assert ends == {"temp": 2, "diverse": 2, "uni-1x": 2, "uni-10x": 20}
+    assert {group["points"][0]["samples"] for group in groups.values()} == {0}
+    pairs = {(one["group"], one["control"]) for one in report["comparisons"] if one["kind"] == "all"}
+    assert pairs == {(a, b) for a in ("temp", "diverse") for b in ("uni-1x", "uni-10x")}
+    control = [set(read_ledger(out / f"uni-10x-{seed}")["qa_uid"]) for seed in (42, 43)]
+    assert control[0] != control[1]
+    assert (out / "compare.png").exists()
+    assert len(pl.read_parquet(out / "start" / "evaluation" / "probe.parquet")) == 6
+
+    def never(*_: Any, **__: Any) -> None:
+        pytest.fail("done twice")
+
+    for name in ("gdo.train.session.run_steps", "gdo.train.evaluate.run._ask", "gdo.train.experiment.select"):
+        monkeypatch.setattr(name, never)
+    assert json.loads(run().stdout) == report
+    refused = run("--seeds", "3")
+    assert "holds another experiment: seeds differ" in str(refused.exception)
