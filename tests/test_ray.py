@@ -113,11 +113,13 @@ def test_every_row_is_that_of_one_machine(tmp_path: Path, cluster: Any) -> None:
         pool.with_name("002-1.png").write_bytes(b"not a picture")
         pool.with_name("004-0.png").unlink()
     told: list[Progress] = []
-    for names, probe in ((["motion", "temporal", "dependency", "stability"], None), (["temporal"], "self")):
-        expected = counts(on_one_machine(one, names, probe=probe))
-        assert counts(on_cluster(many, names, probe=probe, progress=told.append)) == expected
-    tables = ("motion", "temporal", "dependency", "stability", "media", "candidate")
-    assert [len(table) for table in rows(many, *tables)] == [7, 42, 21, 21, 7, 21]
+    all_but_one = ["motion", "temporal", "dependency", "stability", "coverage"]
+    for names, probe in ((all_but_one, None), (["temporal"], "self")):
+        expected = counts(on_one_machine(one, names, probe=probe, clusters=3))
+        assert counts(on_cluster(many, names, probe=probe, clusters=3, progress=told.append)) == expected
+    vectors = ("media_embedding", "embedding", "coverage")
+    tables = ("motion", "temporal", "dependency", "stability", *vectors, "media", "candidate")
+    assert [len(table) for table in rows(many, *tables)] == [7, 42, 21, 21, 7, 21, 21, 7, 21]
     for mine, its, table in zip(rows(one, *tables), rows(many, *tables), tables, strict=True):
         assert its == mine, table
     assert query(many, "SELECT label, details FROM probe") == query(one, "SELECT label, details FROM probe")

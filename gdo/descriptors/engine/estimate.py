@@ -15,6 +15,7 @@ from gdo.descriptors.catalog import COVERAGE, backend_of, can_ask_models, find_d
 from gdo.descriptors.coverage.clusters import Coverage
 from gdo.descriptors.coverage.estimate import estimate_coverage
 from gdo.descriptors.coverage.run import PROBE, CoverChoice, find_embedder
+from gdo.descriptors.engine.asking import probe_errors
 from gdo.descriptors.engine.devices import find_devices, find_gpus
 from gdo.descriptors.engine.estimate_device import estimate_on_device
 from gdo.descriptors.engine.estimate_probe import estimate_probed, probe_card
@@ -102,7 +103,8 @@ def estimate(
     if probed or covered:
         devices = find_devices(device)
     if probed:
-        found, training = estimate_probed(watch, probed, choice, devices, asked)
+        with probe_errors(devices[0]):
+            found, training = estimate_probed(watch, probed, choice, devices, asked)
     for each in descriptors:
         if isinstance(each, ProbedDescriptor):
             continue
