@@ -131,6 +131,15 @@ def test_every_row_is_that_of_one_machine(tmp_path: Path, cluster: Any) -> None:
     assert [(each.already, each.computed) for each in again.descriptors] == [(7, 0), (21, 0)]
 
 
+def test_long_lists_are_handed_over_in_rounds(
+    tmp_path: Path, cluster: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ray_engine, "IMAGES_PER_SHARD", 1)
+    monkeypatch.setattr(ray_engine, "SHARDS_AT_ONCE", 2)
+    pool = make_pictures(tmp_path, [100, 110, 120])
+    assert [each.computed for each in on_cluster(pool, ["motion"]).descriptors] == [3]
+
+
 def test_bad_media_cost_themselves_alone(
     tmp_path: Path, cluster: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -36,6 +36,8 @@ VIDEO_IN_IMAGES = 8
 BATCHES_PER_SHARD = 2
 """Batches of media for a device; whole ones, so that they are those of one machine."""
 GROUPS_PER_SHARD = 64
+SHARDS_AT_ONCE = 4096
+"""Shards handed to the cluster together: what bounds the memory. Between them the actors start anew."""
 NO_DEVICE = ""
 """What an actor has that reads and computes with its reader."""
 MOST_TRIES = 4
@@ -138,23 +140,25 @@ class RayEngine:
             MOST_TRIES,
         )
         card_told = False
-        for cell in run_pool(
-            ShardWorker,
-            order,
-            [pa.table({"shard": [pickle.dumps(shard)]}) for shard in _Shards(lists)],
-            actors=len(devices),
-            gpus=int(devices[0] == "cuda"),
-            at_once=at_once,
-        ):
-            told: Told = pickle.loads(cell)
-            if told.step is None:
-                raise GdoError(told.failed)
-            for name in told.folders:
-                self._storage.fetch(folders[name], order.part(told.number))
-            if told.step.card and not card_told:
-                card_told = True
-                yield Step(0, card=told.step.card)
-            yield Step(told.step.done, told.step.tallies)
+        shards = iter(_Shards(lists))
+        while some := list(islice(shards, SHARDS_AT_ONCE)):
+            for cell in run_pool(
+                ShardWorker,
+                order,
+                [pa.table({"shard": [pickle.dumps(shard)]}) for shard in some],
+                actors=len(devices),
+                gpus=int(devices[0] == "cuda"),
+                at_once=at_once,
+            ):
+                told: Told = pickle.loads(cell)
+                if told.step is None:
+                    raise GdoError(told.failed)
+                for name in told.folders:
+                    self._storage.fetch(folders[name], order.part(told.number))
+                if told.step.card and not card_told:
+                    card_told = True
+                    yield Step(0, card=told.step.card)
+                yield Step(told.step.done, told.step.tallies)
 
 
 class _Shards:
