@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 import duckdb
 import numpy as np
 
+from gdo.descriptors.duplicates.components import components
 from gdo.errors import UsageError
 from gdo.pool.store import scalar
 from gdo.selectors.candidates import Candidates, Codes, Integers, first_appearance
@@ -65,22 +66,13 @@ def _joined(candidates: Candidates, samples: Integers, groups: Integers) -> Code
     if not len(samples):
         return candidates.video_uid
     codes = candidates.video_uid
-    root = np.arange(int(codes.max()) + 1)
     pairs = np.unique(np.stack([groups, codes[samples]], axis=1), axis=0)
-    for (group, video), (other, next_video) in zip(pairs[:-1].tolist(), pairs[1:].tolist(), strict=True):
-        if group == other:
-            a, b = _root(root, video), _root(root, next_video)
-            root[max(a, b)] = min(a, b)
-    whole = np.array([_root(root, video) for video in range(len(root))])
+    same = pairs[:-1, 0] == pairs[1:, 0]
+    videos = int(codes.max()) + 1
+    whole = components(videos, pairs[:-1, 1][same], pairs[1:, 1][same])
     joined = np.full(len(codes), -1, dtype=np.int32)
-    joined[candidates.video] = first_appearance(whole[codes[candidates.video]], len(root))[0]
+    joined[candidates.video] = first_appearance(whole[codes[candidates.video]], videos)[0]
     return joined
-
-
-def _root(root: Integers, code: int) -> int:
-    while root[code] != code:
-        code = int(root[code])
-    return code
 
 
 def best_of_groups(near: Codes, order: Integers) -> Integers:
