@@ -12,7 +12,8 @@ demo: $(VENV)/ready
 	$(BIN)/gdo demo -o demo
 
 test: $(VENV)/ready
-	$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup
+	# A process per core: with more threads than cores, torch waits for itself.
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadgroup
 
 check: $(VENV)/ready
 	$(BIN)/ruff format --check gdo tests benchmarks
