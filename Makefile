@@ -11,8 +11,8 @@ JOBS ?= auto
 demo: $(VENV)/ready
 	$(BIN)/gdo demo -o demo
 
+# A process per core, and one thread each: with more, torch waits for itself.
 test: $(VENV)/ready
-	# A process per core: with more threads than cores, torch waits for itself.
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadgroup
 
 check: $(VENV)/ready
