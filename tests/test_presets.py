@@ -164,7 +164,7 @@ def test_the_last_setting_holds_and_weights_are_set_one_by_one() -> None:
 def test_an_unknown_term_or_preset_lists_the_known() -> None:
     with pytest.raises(UsageError, match="unknown term 'loss' in --without; known are vds, ppl, sc"):
         load_preset("temp", without=["loss"])
-    with pytest.raises(UsageError, match="no preset 'tempo'; released are minloss, diverse, temp, temp_plus"):
+    with pytest.raises(UsageError, match="no preset 'tempo'; known are minloss, diverse, temp, temp_plus"):
         load_preset("tempo")
 
 

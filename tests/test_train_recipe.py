@@ -69,7 +69,7 @@ def test_a_base_that_leads_back_is_refused(tmp_path: Path) -> None:
     (tmp_path / "b.toml").write_text('base = "a.toml"')
     with pytest.raises(UsageError, match="leads back"):
         load_recipe(tmp_path / "a.toml")
-    with pytest.raises(UsageError, match="there are paper, sparrow, safe, smoke"):
+    with pytest.raises(UsageError, match="known are paper, sparrow, safe, smoke"):
         load_recipe("papier")
 
 

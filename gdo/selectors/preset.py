@@ -4,7 +4,6 @@ The released values (arXiv 2603.12478; spec sections 3 to 9) stand in `presets/*
 and every weight of the score, are the defaults here.
 """
 
-import tomllib
 from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from gdo.errors import UsageError
+from gdo.settings import parse_setting, read_settings
 
 PRESETS = ("minloss", "diverse", "temp", "temp_plus")
 TERMS = ("vds", "ppl", "sc")
@@ -136,7 +136,9 @@ def load_preset(
     Raises:
         UsageError: No such preset, an unknown key, a wrong value or bounds that cannot be met together.
     """
-    values = _read(preset)
+    folder = resources.files("gdo.selectors") / "presets"
+    released = {name: folder / f"{name}.toml" for name in PRESETS}
+    values = read_settings("preset", preset, released, joined=("weights",))
     for setting in settings:
         _set(values, setting)
     if count is not None:
@@ -155,44 +157,9 @@ def load_preset(
         raise UsageError(f"preset {preset}: " + "; ".join(map(_explain, error.errors()))) from error
 
 
-def _read(preset: str | Path, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
-    """The values of a preset, those of its base below them; `seen` are the files that led here."""
-    name = str(preset)
-    if name in PRESETS:
-        text = (resources.files("gdo.selectors") / "presets" / f"{name}.toml").read_text()
-        return {"name": name, **tomllib.loads(text)}
-    path = Path(preset).absolute()
-    if path in seen:
-        raise UsageError(f"{path}: base leads back to the file itself")
-    if not path.is_file():
-        raise UsageError(
-            f"there is no preset {name!r}; released are {', '.join(PRESETS)}, or give a TOML file"
-        )
-    try:
-        values = tomllib.loads(path.read_text())
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path} is not TOML: {error}") from error
-    base = values.pop("base", None)
-    start: dict[str, Any] = {}
-    if base is not None:
-        beside = path.parent / str(base)
-        start = _read(beside if beside.is_file() else str(base), (*seen, path))
-    merged = {**start, "name": path.stem, **values}
-    if "weights" in start and isinstance(values.get("weights"), dict):
-        merged["weights"] = {**start["weights"], **values["weights"]}
-    return merged
-
-
 def _set(values: dict[str, Any], setting: str) -> None:
-    """Apply one `KEY=VALUE`; a value that is no TOML is taken as a string."""
-    key, equals, text = setting.partition("=")
-    key = key.strip()
-    if not equals or not key:
-        raise UsageError(f"--set takes KEY=VALUE, not {setting!r}")
-    try:
-        value = tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
-        value = text.strip()
+    """Apply one `KEY=VALUE`."""
+    key, value = parse_setting(setting)
     weights = values.get("weights", {})
     if key.startswith("weights.") and isinstance(weights, dict):
         values["weights"] = {**weights, key.removeprefix("weights."): value}

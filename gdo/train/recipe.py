@@ -4,7 +4,6 @@ The training contract (spec/training.md, arXiv 2603.12478) is the default of eve
 say only what is different, and what is worth saying twice.
 """
 
-import tomllib
 from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
@@ -14,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from gdo.errors import UsageError
 from gdo.pool.frames import FrameBudget
+from gdo.settings import parse_setting, read_settings
 
 RECIPES = ("paper", "sparrow", "safe", "smoke")
 Part = Literal["vision", "merger", "language"]
@@ -101,48 +101,13 @@ def load_recipe(recipe: str | Path, *, settings: Sequence[str] = ()) -> Recipe:
     Raises:
         UsageError: No such recipe, an unknown key or a wrong value.
     """
-    values = _read(recipe)
-    for setting in settings:
-        key, value = _parsed(setting)
-        values[key] = value
+    folder = resources.files("gdo.train") / "recipes"
+    values = read_settings("recipe", recipe, {name: folder / f"{name}.toml" for name in RECIPES})
+    values |= dict(map(parse_setting, settings))
     try:
         return Recipe.model_validate(_as_tuples(values))
     except ValidationError as error:
         raise UsageError(f"recipe {recipe}: " + "; ".join(map(_explain, error.errors()))) from error
-
-
-def _read(recipe: str | Path, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
-    """The values of a recipe, those of its base below them; `seen` are the files that led here."""
-    name = str(recipe)
-    if name in RECIPES:
-        text = (resources.files("gdo.train") / "recipes" / f"{name}.toml").read_text()
-        return {"name": name, **tomllib.loads(text)}
-    path = Path(recipe).absolute()
-    if path in seen:
-        raise UsageError(f"{path}: base leads back to the file itself")
-    if not path.is_file():
-        raise UsageError(f"there is no recipe {name!r}; there are {', '.join(RECIPES)}, or give a TOML file")
-    try:
-        values = tomllib.loads(path.read_text())
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path} is not TOML: {error}") from error
-    base = values.pop("base", None)
-    start: dict[str, Any] = {}
-    if base is not None:
-        beside = path.parent / str(base)
-        start = _read(beside if beside.is_file() else str(base), (*seen, path))
-    return {**start, "name": path.stem, **values}
-
-
-def _parsed(setting: str) -> tuple[str, Any]:
-    """One `KEY=VALUE`; a value that is no TOML is taken as a string."""
-    key, equals, text = setting.partition("=")
-    if not equals or not key.strip():
-        raise UsageError(f"--set takes KEY=VALUE, not {setting!r}")
-    try:
-        return key.strip(), tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
-        return key.strip(), text.strip()
 
 
 def _as_tuples(values: dict[str, Any]) -> dict[str, Any]:
