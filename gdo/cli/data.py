@@ -1,7 +1,7 @@
 """Commands that fill a pool and ask it: ingest, import-descriptors, describe, sql."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -23,6 +23,10 @@ MostFrames = Annotated[
 ]
 MostPixels = Annotated[
     int | None, typer.Option("--max-pixels", help="Most pixels of a frame; default 50176 or the proxy's.")
+]
+FramesAs = Annotated[
+    Literal["images", "video"] | None,
+    typer.Option(help="How a clip is shown to the model; default: images, for the self-proxy a video."),
 ]
 ProxyMinutes = Annotated[
     float | None, typer.Option(help="Time to train the self-proxy for, where there is none.")
@@ -106,7 +110,9 @@ def _probe(pool: Path, workers: int | None, json: bool) -> None:
 
 def import_descriptors(
     pool: PoolPath,
-    file: Annotated[Path, typer.Argument(help="JSONL (.gz, .zst) or Parquet, keyed by qa_uid.")],
+    file: Annotated[
+        Path, typer.Argument(help="JSONL (.gz, .zst) or Parquet, keyed by qa_uid.", metavar="FILE")
+    ],
     json: AsJson = False,
 ) -> None:
     """Take descriptor values computed elsewhere, such as the reference's merged metrics."""
@@ -123,7 +129,7 @@ def describe(
     names: Annotated[
         list[str] | None,
         typer.Argument(
-            help="motion, temporal, dependency, coverage, stability; default all but stability.",
+            help="motion, temporal, dependency, coverage, stability, fingerprint; default all but these two.",
             metavar="[NAME]...",
         ),
     ] = None,
@@ -132,6 +138,7 @@ def describe(
     context: Context = False,
     frames: MostFrames = None,
     max_pixels: MostPixels = None,
+    frames_as: FramesAs = None,
     proxy_minutes: ProxyMinutes = None,
     embed: Annotated[
         str,
@@ -171,6 +178,7 @@ def describe(
         "context": context,
         "frames": frames,
         "max_pixels": max_pixels,
+        "frames_as": frames_as,
         "proxy_minutes": proxy_minutes,
         "embed": embed,
         "clusters": clusters,
@@ -205,7 +213,7 @@ def describe(
 
 def sql(
     pool: PoolPath,
-    query: Annotated[str, typer.Argument(help="One SELECT statement.")],
+    query: Annotated[str, typer.Argument(help="One SELECT statement.", metavar="QUERY")],
     output: Annotated[
         Path | None, typer.Option("-o", "--output", help="Write to a .csv, .json or .parquet file.")
     ] = None,

@@ -6,14 +6,15 @@ import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import cv2
 
 from gdo.demo.media import RECIPE, Medium, write_aside, write_medium
-from gdo.demo.plan import make_plan
+from gdo.demo.plan import EXAMPLE, Mix, Plan, make_plan
 from gdo.demo.truth import jsonl, truth_parquet
 from gdo.errors import GdoError, UsageError
 
@@ -45,6 +46,7 @@ def make_example_pool(
     *,
     samples: int = 2000,
     seed: int = 42,
+    mix: Mix = EXAMPLE,
     workers: int | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> ExamplePool:
@@ -57,6 +59,7 @@ def make_example_pool(
         folder: Where to write; made if missing.
         samples: Number of question-answer pairs, at least 20.
         seed: Of everything random.
+        mix: Shares of repeats, wrong answers and questions that need no look.
         workers: Processes that draw; one per core if None.
         progress: Called with (media done, media in all).
 
@@ -71,9 +74,9 @@ def make_example_pool(
     files = [folder / "images.jsonl", folder / "videos.jsonl"]
     pool = ExamplePool(folder, files, folder, folder / "truth.parquet", samples)
     try:
-        _claim(pool, seed)
+        _claim(pool, seed, mix)
         if not pool.truth.exists():
-            _write(pool, seed, workers or os.cpu_count() or 1, progress)
+            _write(pool, make_plan(samples, seed, mix), workers or os.cpu_count() or 1, progress)
     except BrokenProcessPool as error:
         raise GdoError(
             f"a process that draws media for {folder} was killed (out of memory?); "
@@ -84,10 +87,11 @@ def make_example_pool(
     return pool
 
 
-def _claim(pool: ExamplePool, seed: int) -> None:
+def _claim(pool: ExamplePool, seed: int, mix: Mix) -> None:
     """Make the folder this pool's own, or find that it is: its `pool.json` says what is made there."""
     card = pool.folder / "pool.json"
-    wanted = {"recipe": RECIPE, "samples": pool.samples, "seed": seed}
+    wanted: dict[str, Any] = {"recipe": RECIPE, "samples": pool.samples, "seed": seed}
+    wanted |= {} if mix == EXAMPLE else {"mix": asdict(mix)}
     if card.exists():
         if card.read_bytes() != _card(wanted):
             raise UsageError(
@@ -103,13 +107,12 @@ def _claim(pool: ExamplePool, seed: int) -> None:
     write_aside(card, _card(wanted))
 
 
-def _card(content: dict[str, int]) -> bytes:
+def _card(content: dict[str, Any]) -> bytes:
     return f"{json.dumps(content)}\n".encode()
 
 
-def _write(pool: ExamplePool, seed: int, workers: int, progress: Callable[[int, int], None] | None) -> None:
+def _write(pool: ExamplePool, plan: Plan, workers: int, progress: Callable[[int, int], None] | None) -> None:
     """Media, then rows, then the truth: its presence says that the pool is whole."""
-    plan = make_plan(pool.samples, seed)
     media = plan.media
     for done, _ in enumerate(_draw(pool.folder, media, workers), 1):
         if progress:

@@ -16,13 +16,34 @@ from gdo.demo.stills import Still, Style, make_still
 from gdo.demo.text_facts import text_fact
 from gdo.demo.words import CLIP_LEADS, NO_LEADS, STILL_LEADS, TEMPORAL_KINDS, Asked, Fact, ask
 
-_EXACT_SHARE = 0.03
-_WRONG_SHARE = 0.04
-_TEXT_SHARE = 0.12
-_TEMPORAL_SHARE = 0.66
-_NEAR_DUPLICATE_EVERY = 11
 _CLIP_QUESTIONS = (10, 14, 18, 16, 12, 9, 6, 5, 4, 3, 2, 1)
 _STILL_QUESTIONS = (30, 34, 22, 14)
+
+
+@dataclass(frozen=True, slots=True)
+class Mix:
+    """How much of a pool is worth training on.
+
+    Attributes:
+        exact: Share of samples that repeat another, letter for letter.
+        wrong: Share of samples with a wrong answer.
+        text: Share of questions that need no look.
+        temporal: Share of a clip's other questions that need several frames.
+        near: One medium in so many has a near-duplicate; 0 for none.
+    """
+
+    exact: float = 0.03
+    wrong: float = 0.04
+    text: float = 0.12
+    temporal: float = 0.66
+    near: int = 11
+
+
+EXAMPLE = Mix()
+REDUNDANT = Mix(exact=0.12, wrong=0.15, text=0.35, temporal=0.4, near=3)
+"""As large pools are: more than half is repeated, wrong, or needs no look."""
+CLEAN = Mix(exact=0, wrong=0, text=0.05, near=0)
+"""To test on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,16 +138,16 @@ class Plan:
         return list(dict.fromkeys(medium for row in self.images + self.videos for medium in row.media))
 
 
-def make_plan(samples: int, seed: int) -> Plan:
+def make_plan(samples: int, seed: int, mix: Mix = EXAMPLE) -> Plan:
     """Decide on a pool of exactly `samples` question-answer pairs."""
     rng = Random(f"{RECIPE}/{seed}/plan")
-    copies = round(_EXACT_SHARE * samples)
+    copies = round(mix.exact * samples)
     budgets = _largest_remainder(samples - copies)
-    images = _fill(IMAGE_SOURCES, budgets, seed)
-    videos = _fill(VIDEO_SOURCES, budgets, seed)
+    images = _fill(IMAGE_SOURCES, budgets, seed, mix)
+    videos = _fill(VIDEO_SOURCES, budgets, seed, mix)
     rows = images + videos
     everything = [(row, sample) for row in rows for sample in row.samples]
-    for _, sample in rng.sample(everything, round(_WRONG_SHARE * len(everything))):
+    for _, sample in rng.sample(everything, round(mix.wrong * len(everything))):
         sample.wrong = True
     for row, sample in rng.sample(everything, copies):
         copy = Sample(sample.asked, sample.wrong, copy_of=sample)
@@ -156,8 +177,8 @@ def _largest_remainder(total: int) -> Counter[str]:
     return budgets
 
 
-def _fill(sources: tuple[Source, ...], budgets: Counter[str], seed: int) -> list[Row]:
-    """Rows of the sources, each up to its budget of samples; every eleventh medium has a near-duplicate."""
+def _fill(sources: tuple[Source, ...], budgets: Counter[str], seed: int, mix: Mix) -> list[Row]:
+    """Rows of the sources, each up to its budget of samples, near-duplicates included."""
     rows: list[Row] = []
     media = 0
     for source in sources:
@@ -166,11 +187,11 @@ def _fill(sources: tuple[Source, ...], budgets: Counter[str], seed: int) -> list
             rng = Random(f"{RECIPE}/{seed}/{source.name}/{item}")
             contents = [_content(source, rng) for _ in range(1 + source.pairs)]
             shown = tuple(Medium(content) for content in contents)
-            chosen = _choose(contents, rng)[:left]
+            chosen = _choose(contents, rng, mix)[:left]
             asked = [_put(fact, contents[0], rng) for fact in chosen]
             rows += _split(Row(source.name, shown, None, [Sample(one) for one in asked]), rng)
             left -= len(asked)
-            if media % _NEAR_DUPLICATE_EVERY == 5 and not source.pairs and left:
+            if mix.near and media % mix.near == mix.near // 2 and not source.pairs and left:
                 again = rng.sample(range(len(asked)), min(left, rng.randint(1, len(asked))))
                 twin = Medium(contents[0], make_variant(rng, contents[0]))
                 said = [_put(chosen[i], contents[0], rng, asked[i].wording) for i in again]
@@ -189,7 +210,7 @@ def _content(source: Source, rng: Random) -> Scene | Still:
     return make_still(rng, styles[choice])
 
 
-def _choose(contents: list[Scene | Still], rng: Random) -> list[Fact]:
+def _choose(contents: list[Scene | Still], rng: Random, mix: Mix) -> list[Fact]:
     """The facts that a medium is asked about; most of a clip's need several frames, some need no look."""
     weights = _CLIP_QUESTIONS if isinstance(contents[0], Scene) else _STILL_QUESTIONS
     count = rng.choices(range(1, len(weights) + 1), weights)[0]
@@ -199,9 +220,9 @@ def _choose(contents: list[Scene | Still], rng: Random) -> list[Fact]:
     single = [fact for fact in facts if fact.kind not in TEMPORAL_KINDS]
     chosen = []
     for _ in range(count):
-        if rng.random() < _TEXT_SHARE or not (temporal or single):
+        if rng.random() < mix.text or not (temporal or single):
             chosen.append(text_fact(rng))
-        elif temporal and (rng.random() < _TEMPORAL_SHARE or not single):
+        elif temporal and (rng.random() < mix.temporal or not single):
             chosen.append(_take(temporal, rng))
         else:
             chosen.append(_take(single, rng))

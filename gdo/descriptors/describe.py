@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Literal
 
 from gdo.descriptors.base import ProbedDescriptor
 from gdo.descriptors.catalog import (
@@ -59,6 +60,7 @@ def describe(
     context: bool = False,
     frames: int | None = None,
     max_pixels: int | None = None,
+    frames_as: Literal["images", "video"] | None = None,
     proxy_minutes: float | None = None,
     embed: str = PROBE,
     clusters: int | None = None,
@@ -86,6 +88,8 @@ def describe(
         context: Earlier turns of a sample's row come before its question.
         frames: Most frames of a medium that the model is shown; default 32, or the self-proxy's own.
         max_pixels: Most pixels of a frame; default 50,176, or the self-proxy's own.
+        frames_as: Frames of a clip stand in the prompt as single `images` (as released, the default) or as
+            one `video`; the self-proxy takes a video.
         proxy_minutes: Time to train the self-proxy for, where there is none.
         embed: Whose vectors `coverage` goes by: the states of the `probe`, or `open_clip:MODEL/WEIGHTS`.
         clusters: How many clusters `coverage` finds; default the number of samples, at most 4,096.
@@ -107,7 +111,7 @@ def describe(
         GdoError: The database stayed locked, another process computes the same, or a device failed; finished
             work is kept.
     """
-    choice = ProbeChoice(probe, device, context, frames, max_pixels, proxy_minutes)
+    choice = ProbeChoice(probe, device, context, frames, max_pixels, frames_as, proxy_minutes)
     cover_by = CoverChoice(embed, clusters)
     target = Pool(pool)
     with open_engine(engine, address, storage, target, workers) as its:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Literal
 
 from gdo.descriptors.base import DeviceDescriptor, MediaDescriptor, ProbedDescriptor, SampleDescriptor
 from gdo.descriptors.catalog import COVERAGE, backend_of, can_ask_models, find_descriptors, usual_names
@@ -56,6 +57,7 @@ def estimate(
     context: bool = False,
     frames: int | None = None,
     max_pixels: int | None = None,
+    frames_as: Literal["images", "video"] | None = None,
     proxy_minutes: float | None = None,
     embed: str = PROBE,
     clusters: int | None = None,
@@ -74,6 +76,7 @@ def estimate(
         context: Earlier turns of a sample's row come before its question.
         frames: Most frames of a medium that the model is shown.
         max_pixels: Most pixels of a frame.
+        frames_as: See `describe`.
         proxy_minutes: Time to train the self-proxy for, where there is none.
         embed: Whose vectors `coverage` goes by.
         clusters: How many clusters it finds.
@@ -86,7 +89,7 @@ def estimate(
         UsageError: As `describe`.
         GdoError: The database stayed locked, or the model cannot be loaded.
     """
-    choice = ProbeChoice(probe, device, context, frames, max_pixels, proxy_minutes)
+    choice = ProbeChoice(probe, device, context, frames, max_pixels, frames_as, proxy_minutes)
     target = Pool(pool)
     if names is None:
         names = [*usual_names(), *(["stability"] if can_ask_models() else [])]

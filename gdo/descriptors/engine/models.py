@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from gdo.descriptors.catalog import can_ask_models, names_a_model
 from gdo.descriptors.coverage.embedder import Embedder
@@ -124,6 +124,7 @@ class ProbeChoice:
         context: Earlier turns of a sample's row come before its question.
         frames: Most frames of a medium.
         max_pixels: Most pixels of a frame.
+        frames_as: Frames stand in the prompt as single `images` or as one `video`.
         proxy_minutes: Time to train the self-proxy for.
     """
 
@@ -132,6 +133,7 @@ class ProbeChoice:
     context: bool = False
     frames: int | None = None
     max_pixels: int | None = None
+    frames_as: Literal["images", "video"] | None = None
     proxy_minutes: float | None = None
 
     def __post_init__(self) -> None:
@@ -152,7 +154,8 @@ class ProbeChoice:
             frames=self.frames if self.frames is not None else budget.frames,
             max_pixels=self.max_pixels if self.max_pixels is not None else budget.max_pixels,
         )
-        return replace(settings, budget=budget, context=self.context or settings.context)
+        frames_as = self.frames_as or settings.frames_as
+        return replace(settings, budget=budget, frames_as=frames_as, context=self.context or settings.context)
 
 
 class Chosen:

@@ -12,9 +12,6 @@ if TYPE_CHECKING:
 CONTEXT = 32_768
 """Most positions of the text part."""
 
-INITIAL = 0.08
-"""Spread of the random weights; with the usual 0.02 so small a model hardly comes to use pictures."""
-
 
 def build_model(
     shape: Shape, tokenizer: "PreTrainedTokenizerFast", seed: int
@@ -52,7 +49,7 @@ def _text_config(shape: Shape, vocabulary: int, pad: int) -> dict[str, Any]:
         "num_key_value_heads": shape.heads,
         "head_dim": head,
         "max_position_embeddings": CONTEXT,
-        "initializer_range": INITIAL,
+        "initializer_range": shape.initial,
         "rope_parameters": {
             "rope_type": "default",
             "rope_theta": 10_000.0,
@@ -74,8 +71,8 @@ def _vision_config(shape: Shape) -> dict[str, Any]:
         "temporal_patch_size": 2,
         "out_hidden_size": shape.hidden,
         "num_position_embeddings": 256,
-        "deepstack_visual_indexes": [0],
-        "initializer_range": INITIAL,
+        "deepstack_visual_indexes": list(shape.deepstack),
+        "initializer_range": shape.initial,
     }
 
 

@@ -22,6 +22,9 @@ class Shape:
         vision_hidden: Width of the vision tower.
         vision_layers: Layers of the vision tower.
         vision_heads: Attention heads of the vision tower.
+        deepstack: Layers of the tower whose states are added to the text part's, too.
+        initial: Spread of the random weights; with the usual 0.02 so small a model hardly comes to use
+            pictures.
         vocabulary: Most tokens of the tokenizer.
         frames: Most frames of a video.
         image_pixels: Pixels that an image is scaled to, about.
@@ -38,6 +41,8 @@ class Shape:
     vision_hidden: int = 96
     vision_layers: int = 2
     vision_heads: int = 3
+    deepstack: tuple[int, ...] = (0,)
+    initial: float = 0.08
     vocabulary: int = 4096
     frames: int = 8
     image_pixels: int = 80 * 80
