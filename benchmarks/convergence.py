@@ -1,0 +1,219 @@
+"""Does a chosen subset teach more than a uniform one? The paper's comparison in miniature, on a CPU.
+
+    python benchmarks/convergence.py WORK [--samples 6000] [--count 300] [--seeds 5] [--sparrow FILE...]
+        [--json FILE]
+
+In WORK are made, and gone on with after a kill: a redundant example pool (more than half of it repeated,
+wrong, or in no need of a look) and clean questions on other media; a small Qwen3-VL that can see
+(`warm_up.py`); the pool's descriptors by that model; for each seed, subsets by the four presets, a uniform
+one of their size and one of ten times it; a training of each from the same start, asked at five checkpoints.
+
+The released presets choose 12,000 samples and more from a pool of millions; here each chooses `--count`, all
+else as released but for near-duplicates, which go (`dedup = "near"`). Shares and floors scale by themselves.
+"""
+
+import argparse
+import json
+import sys
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from random import Random
+from typing import Any
+
+from exam import FRAMES, IMAGE_PIXELS
+from measure import machine, write_json
+from rich.console import Console
+from warm_up import ANSWER_STEPS, REAL_STEPS, SEE_STEPS, warm_up
+
+from gdo.cli.progress import progress_line
+from gdo.demo.make import make_example_pool
+from gdo.demo.media import write_medium
+from gdo.demo.plan import CLEAN, REDUNDANT, Row, Sample, make_plan
+from gdo.demo.scenes import Scene
+from gdo.descriptors.describe import describe
+from gdo.descriptors.duplicates.find import find_duplicates
+from gdo.pool.atomic import write_aside
+from gdo.pool.ingest import ingest
+from gdo.report.comparison import compare_tables, write_trajectories
+from gdo.report.tables import show, table
+from gdo.selectors.preset import PRESETS
+from gdo.train.compare.run import CompareReport
+from gdo.train.experiment import experiment
+from gdo.train.machine import Machine
+from gdo.train.sparrow.run import make_sparrow
+
+POOL_SEED, HELD_OUT_SEED = 42, 7
+HELD_OUT_OF = 3000
+"""Samples of the pool that the held-out questions are taken from."""
+DESCRIPTORS = ("motion", "temporal", "dependency", "stability", "coverage")
+CLUSTERS = 200
+RECIPE = (
+    "lr=3e-4",
+    "batch=10",
+    "checkpoints=5",
+    "holdout=0.0",
+    f"frames={FRAMES}",
+    f"max_pixels={IMAGE_PIXELS}",
+    'frames_as="video"',
+    "max_length=2048",
+    "row_tokens=512",
+    'freeze=["vision"]',
+)
+SPARROW_SHARE = 0.33
+
+
+def held_out(folder: Path, per_kind: int) -> Path:
+    """Clean multiple-choice questions, up to so many of each kind, on media of their own."""
+    file = folder / "held_out.jsonl"
+    if file.exists():
+        return file
+    for kind in ("images", "videos"):
+        (folder / kind).mkdir(parents=True, exist_ok=True)
+    plan = make_plan(HELD_OUT_OF, HELD_OUT_SEED, CLEAN)
+    taken: Counter[str] = Counter()
+    lines = []
+    pairs = [(row, sample) for row in plan.images + plan.videos for sample in row.samples]
+    Random(HELD_OUT_SEED).shuffle(pairs)
+    for row, sample in pairs:
+        kind = sample.asked.kind
+        if taken[kind] == per_kind or "\nA. " not in sample.asked.question:
+            continue
+        taken[kind] += 1
+        for medium in row.media:
+            write_medium(folder, medium)
+        lines.append(json.dumps(_record(folder, row, sample)))
+    write_aside(file, lambda path: path.write_text("\n".join(lines) + "\n"))
+    return file
+
+
+def _record(folder: Path, row: Row, sample: Sample) -> dict[str, Any]:
+    paths = [str((folder / medium.path).absolute()) for medium in row.media]
+    clip = isinstance(row.media[0].content, Scene)
+    asked = ("<video>" if clip else "<image>") * len(paths) + "\n" + sample.asked.question
+    turns = [{"role": "user", "content": asked}, {"role": "assistant", "content": sample.answer}]
+    shown = {"videos" if clip else "images": paths}
+    return {"id": sample.uid, "kind": sample.asked.kind, "messages": turns, **shown}
+
+
+def make_pool(folder: Path, samples: int, model: Path, line: Any) -> Path:
+    """Make, ingest and describe the redundant pool."""
+    made = make_example_pool(
+        folder / "files",
+        samples=samples,
+        seed=POOL_SEED,
+        mix=REDUNDANT,
+        progress=lambda done, total: line.update("drawing media", done, total),
+    )
+    pool = folder / "pool.duckdb"
+    ingest(pool, list(made.files), media_root=made.media_root)
+    describe(
+        pool,
+        DESCRIPTORS,
+        probe=str(model),
+        frames=FRAMES,
+        max_pixels=IMAGE_PIXELS,
+        frames_as="video",
+        clusters=CLUSTERS,
+        progress=line.show,
+        say=line.say,
+    )
+    find_duplicates(pool, progress=line.show, told=line.update)
+    return pool
+
+
+def make_presets(folder: Path) -> list[str]:
+    """The released presets, near-duplicates left out."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in PRESETS:
+        (folder / f"{name}.toml").write_text(f'base = "{name}"\nname = "{name}"\ndedup = "near"\n')
+    return [str(folder / f"{name}.toml") for name in PRESETS]
+
+
+def kinds_table(report: CompareReport) -> Any:
+    """Accuracy of each group at the end, by kind of question, over its seeds."""
+    kinds = list(report.kinds)
+    rows = [
+        (group.name, *(f"{100 * group.points[-1]['kinds'][kind]:.1f}" for kind in kinds))
+        for group in report.groups
+    ]
+    counts = [f"{kind} ({report.kinds[kind]})>" for kind in kinds]
+    return table("Accuracy by kind at the end (%)", ["group", *counts], rows)
+
+
+def truth_of_subsets(pool: Path, truth: Path, folder: str) -> Mapping[str, Mapping[str, float]]:
+    """Shares of each subset that repeat, are wrong, or need no look: the truth, which selection never saw."""
+    import polars as pl
+
+    from gdo.pool.query import run_sql
+
+    members = run_sql(pool, "SELECT subset, role, qa_uid FROM subset_sample").rows
+    known = pl.DataFrame(members, ["subset", "role", "qa_uid"], orient="row").join(
+        pl.read_parquet(truth), on="qa_uid"
+    )
+    mine = known.filter(pl.col("subset").str.starts_with(f"{folder}-"))
+    named = mine.with_columns(
+        name=pl.when(pl.col("role") == "uniform")
+        .then(pl.lit("uniform"))
+        .otherwise(pl.col("subset").str.strip_prefix(f"{folder}-").str.replace(r"-\d+$", ""))
+    )
+    shares = named.group_by("name").agg(
+        wrong=pl.col("wrong_answer").mean(),
+        no_look=(~pl.col("needs_media")).mean(),
+        temporal=pl.col("temporal").mean(),
+        repeats=1 - pl.col("duplicate_group").fill_null(pl.col("qa_uid")).n_unique() / pl.len(),
+    )
+    return {row.pop("name"): row for row in shares.sort("name").to_dicts()}
+
+
+def main(arguments: Sequence[str]) -> None:
+    parser = argparse.ArgumentParser(description="Presets against uniform controls, by what a model learns.")
+    parser.add_argument("work", type=Path)
+    parser.add_argument("--samples", type=int, default=6000)
+    parser.add_argument("--count", type=int, default=300)
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--per-kind", type=int, default=40)
+    parser.add_argument("--model", type=Path, help="where it starts; default: warmed up in WORK")
+    parser.add_argument("--sparrow", type=Path, nargs="+", default=[], help="long texts to mix in")
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args(arguments)
+    work: Path = options.work.absolute()
+    work.mkdir(parents=True, exist_ok=True)
+    model = (options.model or work / "model").absolute()
+    warm_up(model, see_steps=SEE_STEPS, answer_steps=ANSWER_STEPS, real_steps=REAL_STEPS)
+    questions = held_out(work / "held_out", options.per_kind)
+    with progress_line() as line:
+        pool = make_pool(work, options.samples, model, line)
+        mix = []
+        if options.sparrow:
+            make_sparrow(options.sparrow, work / "sparrow")
+            mix = [(work / "sparrow", SPARROW_SHARE)]
+        report = experiment(
+            pool,
+            make_presets(work / "presets"),
+            work / "runs",
+            model=str(model),
+            held_out=str(questions),
+            recipe="smoke",
+            settings=RECIPE,
+            seeds=options.seeds,
+            count=options.count,
+            mix=mix,
+            machine=Machine("auto", 0),
+            progress=line.update,
+            say=line.say,
+        )
+    shares = truth_of_subsets(pool, work / "files" / "truth.parquet", "runs")
+    console = Console()
+    show(compare_tables(asdict(report)))
+    console.print(kinds_table(report))
+    rows = [(name, *(f"{100 * share:.1f}" for share in told.values())) for name, told in shares.items()]
+    columns = [f"{column.replace('_', ' ')}>" for column in next(iter(shares.values()))]
+    console.print(table("What was chosen, in the light of the truth (%)", ["subset", *columns], rows))
+    write_trajectories(asdict(report), work / "convergence.png")
+    write_json(options.json, {"machine": machine(), "report": asdict(report), "chosen": shares})
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,209 @@
+"""What a small model is taught with: stills and clips like the example pool's, their words, and questions."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from random import Random
+
+import cv2
+import numpy as np
+from mosaics import TOKEN, Disc, Words, covering
+
+from gdo.demo.clip_facts import clip_facts
+from gdo.demo.looks import Picture, backdrop, draw_shape, to_picture
+from gdo.demo.plan import IMAGE_SOURCES, VIDEO_SOURCES
+from gdo.demo.scenes import Actor, Scene, make_scene
+from gdo.demo.still_art import draw_still
+from gdo.demo.still_facts import still_facts
+from gdo.demo.stills import Still, Style, make_still
+from gdo.demo.text_facts import text_fact
+from gdo.demo.words import CLIP_LEADS, NO_LEADS, STILL_LEADS, Fact, ask
+
+FRAMES = 8
+FRAME_PIXELS = 6400
+IMAGE_PIXELS = 12_544
+_LEAST_STEP = 0.35
+"""Pixels between two frames below which a shape stands still."""
+_LOOKS = ("colour", "shape", "heading", "ground", "object")
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """A still or clip to learn from.
+
+    Attributes:
+        content: What it shows.
+        height: Of a picture, in pixels.
+        width: Of a picture, in pixels.
+        frames: Its pictures, a still twice; none where it is only imagined.
+        words: Of each visual token.
+        stamps: Seconds of each pair of frames; none for a still.
+    """
+
+    content: Scene | Still
+    height: int
+    width: int
+    frames: list[Picture]
+    words: Words
+    stamps: tuple[float, ...]
+
+
+def draw(rng: Random, *, clips: float = 0.55, paint: bool = True) -> Shown:
+    """Draw a clip or a still as the example pool has them; without `paint` it is only imagined."""
+    return _clip(rng, paint) if rng.random() < clips else _still(rng, paint)
+
+
+def fit(height: int, width: int, pixels: int) -> tuple[int, int]:
+    """The size that the processor gives a picture: whole tokens, at most so many pixels."""
+    tall, wide = round(height / TOKEN) * TOKEN, round(width / TOKEN) * TOKEN
+    if tall * wide > pixels:
+        shrink = (height * width / pixels) ** 0.5
+        tall, wide = (max(1, int(side / shrink / TOKEN)) * TOKEN for side in (height, width))
+    return tall, wide
+
+
+def _clip(rng: Random, paint: bool) -> Shown:
+    source = rng.choices(VIDEO_SOURCES, [source.share for source in VIDEO_SOURCES])[0]
+    scene = make_scene(rng, rng.choice(source.contents))
+    height, width = fit(scene.height, scene.width, FRAME_PIXELS)
+    picks = [round(i * (scene.frames - 1) / (FRAMES - 1)) for i in range(FRAMES)]
+    times = [pick / (scene.frames - 1) for pick in picks]
+    words = [
+        cell
+        for first, second in zip(times[::2], times[1::2], strict=True)
+        for cell in _cells(scene, first, second, height, width)
+    ]
+    stamps = tuple((a + b) / 2 / scene.fps for a, b in zip(picks[::2], picks[1::2], strict=True))
+    frames = _frames(scene, times, height, width) if paint else []
+    return Shown(scene, height, width, frames, words, stamps)
+
+
+def _cells(scene: Scene, first: float, second: float, height: int, width: int) -> Words:
+    across, down = width / scene.width, height / scene.height
+    discs, said = list[Disc](), list[tuple[str, ...]]()
+    for actor in scene.actors:
+        before, after = actor.at(first), actor.at(second)
+        seen = [spot for spot in (before, after) if spot]
+        if not seen:
+            continue
+        x, y = (sum(axis) / len(seen) for axis in zip(*seen, strict=True))
+        way, dx, dy = _way(before, after, across, down)
+        reach = actor.radius * across + abs(dx) / 2, actor.radius * down + abs(dy) / 2
+        discs.append(Disc(x * across, y * down, *reach))
+        said.append((_colour(actor, second), actor.shape, way))
+    which = covering(height, width, discs).ravel()
+    return [said[number] if number >= 0 else (scene.tone,) for number in which]
+
+
+def _way(
+    before: tuple[float, float] | None, after: tuple[float, float] | None, across: float, down: float
+) -> tuple[str, float, float]:
+    """Which way a shape goes between two frames, and how far in pixels."""
+    if not before or not after:
+        return ("vanishes" if before else "appears"), 0.0, 0.0
+    dx, dy = (after[0] - before[0]) * across, (after[1] - before[1]) * down
+    if max(abs(dx), abs(dy)) < _LEAST_STEP:
+        return "still", dx, dy
+    if abs(dx) >= abs(dy):
+        return ("right" if dx > 0 else "left"), dx, dy
+    return ("down" if dy > 0 else "up"), dx, dy
+
+
+def _colour(actor: Actor, time: float) -> str:
+    return actor.turns[1] if actor.turns and time >= actor.turns[0] else actor.colour
+
+
+def _frames(scene: Scene, times: Sequence[float], height: int, width: int) -> list[Picture]:
+    ground = backdrop(scene.height, scene.width, scene.tone, scene.seed)
+    frames = []
+    for time in times:
+        picture = ground.copy()
+        for actor in scene.actors:
+            spot = actor.at(time)
+            if spot:
+                draw_shape(picture, actor.shape, _colour(actor, time), spot, actor.radius)
+        frames.append(to_picture(cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA)))
+    return frames
+
+
+def _still(rng: Random, paint: bool) -> Shown:
+    styles: dict[str, Style] = {"photo": "photo", "heap": "heap", "chart": "chart", "sign": "sign"}
+    sources = [source for source in IMAGE_SOURCES if not source.pairs]
+    source = rng.choices(sources, [source.share for source in sources])[0]
+    still = make_still(rng, styles[source.contents[0]])
+    height, width = fit(still.height, still.width, IMAGE_PIXELS)
+    frames: list[Picture] = []
+    if paint:
+        small = cv2.resize(draw_still(still), (width, height), interpolation=cv2.INTER_AREA)
+        frames = [to_picture(small)] * 2
+    return Shown(still, height, width, frames, _still_words(still, height, width), ())
+
+
+def _still_words(still: Still, height: int, width: int) -> Words:
+    shorter = min(height, width)
+    items = still.items if still.style in ("photo", "heap") else ()
+    raised = 1 if still.style == "photo" else 0  # a photo's things stand on their foot
+    discs = [
+        Disc(it.x * width, it.y * height - raised * it.size * shorter, it.size * shorter, it.size * shorter)
+        for it in items
+    ]
+    which = covering(height, width, discs)
+    rows, columns = which.shape
+    return [
+        (items[which[row, column]].colour, items[which[row, column]].name)
+        if which[row, column] >= 0
+        else _ground(still, row / rows, column / columns)
+        for row, column in np.ndindex(rows, columns)
+    ]
+
+
+def _ground(still: Still, down: float, across: float) -> tuple[str, ...]:
+    """What is seen beside the things, as far as it is known."""
+    if still.style == "heap":
+        return (still.ground,)
+    if still.style == "photo":
+        return (still.ground,) if down >= 0.75 else (still.sky.split()[0],) if down < 0.25 else ()
+    if still.style == "sign" and 0.3 < down < 0.7 and 0.2 < across < 0.8:
+        return (still.sky, still.arrow)
+    return ()
+
+
+def questions(
+    rng: Random,
+    content: Scene | Still,
+    count: int,
+    *,
+    looks: float = 0.0,
+    plain: float = 0.0,
+    text: float = 0.08,
+) -> list[tuple[str, str]]:
+    """Questions on a still or clip and their answers, every kind as often as any other.
+
+    Args:
+        rng: What to ask.
+        content: Of what.
+        count: How many.
+        looks: Share of questions on a thing's looks alone, in their plainest words.
+        plain: Share, of the others, in their plainest words.
+        text: Share, of the others, that need no look.
+    """
+    facts = clip_facts(content) if isinstance(content, Scene) else still_facts(content)
+    by_kind: dict[str, list[Fact]] = {}
+    for fact in facts:
+        by_kind.setdefault(fact.kind, []).append(fact)
+    simple = [fact for fact in facts if fact.key.split("/")[0] in _LOOKS] or by_kind.get("colour", [])
+    leads: Sequence[str] = CLIP_LEADS if isinstance(content, Scene) else STILL_LEADS
+    asked = []
+    for _ in range(count):
+        fact = rng.choice(by_kind[rng.choice(sorted(by_kind))])
+        if simple and rng.random() < looks:
+            asked.append(_plainly(rng.choice(simple)))
+        elif rng.random() < plain and not fact.prose:
+            asked.append(_plainly(fact))
+        else:
+            told = ask(text_fact(rng), rng, NO_LEADS) if rng.random() < text else ask(fact, rng, leads)
+            asked.append((told.question, told.answer))
+    return asked
+
+
+def _plainly(fact: Fact) -> tuple[str, str]:
+    return fact.wordings[0], fact.answer[0].upper() + fact.answer[1:]

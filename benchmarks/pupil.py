@@ -1,0 +1,143 @@
+"""The small Qwen3-VL that `warm_up.py` teaches, helped to a start by how its weights are set."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from random import Random
+from typing import Any
+
+import numpy as np
+import torch
+from exam import FRAME_PIXELS, FRAMES, IMAGE_PIXELS, draw, questions
+from mosaics import TOKEN, WAYS
+from torch import Tensor
+
+from gdo.demo.looks import COLOURS, SHAPES, TONES
+from gdo.demo.stills import GROUNDS, OBJECTS
+from gdo.descriptors.probe.forest import Forest
+from gdo.descriptors.probe.vision import group_pictures
+from gdo.descriptors.proxy.language import fit_tokenizer
+from gdo.descriptors.proxy.model import build_model
+from gdo.descriptors.proxy.shape import PATCH, Shape
+
+SMALL = Shape(
+    vision_hidden=128,
+    vision_layers=3,
+    vision_heads=4,
+    deepstack=(),
+    initial=0.06,
+    vocabulary=2048,
+    frames=FRAMES,
+    image_pixels=IMAGE_PIXELS,
+    frame_pixels=FRAME_PIXELS,
+)
+GROUPS = (tuple(COLOURS), SHAPES, WAYS)
+VOCABULARY = list(
+    dict.fromkeys(
+        [word for group in GROUPS for word in group]
+        + [tone.split()[0] for tone in TONES]
+        + [*OBJECTS, *GROUNDS, "clear", "dark"]
+    )
+)
+"""Words that visual tokens can say; each is one token of the language."""
+ROW = 384
+NEIGHBOURS = (
+    ((0, 1), (0, -1), (1, 0), (-1, 0)),
+    ((1, 1), (1, -1), (-1, 1), (-1, -1)),
+    ((0, 1), (0, -1), (1, 0), (-1, 0)),
+)
+"""Which patch each head of each layer looks at, at first: (down, right)."""
+
+
+@dataclass
+class Pupil:
+    """A model that is taught, and its language."""
+
+    model: Any
+    tokenizer: Any
+    forest: Forest
+    words: Tensor
+    """Token id of each word of `VOCABULARY`."""
+
+    @property
+    def embeddings(self) -> Tensor:
+        weight: Tensor = self.model.get_input_embeddings().weight
+        return weight
+
+    def ids(self, text: str) -> list[int]:
+        return list(self.tokenizer(text, add_special_tokens=False)["input_ids"])
+
+
+def make_pupil(seed: int) -> Pupil:
+    """A model with random weights, helped to a start: whitened patches, heads that look at neighbours."""
+    rng = Random(f"language/{seed}")
+    pairs = [pair for _ in range(2500) for pair in questions(rng, draw(rng, paint=False).content, 4)]
+    texts = [text for pair in pairs for text in pair]
+    texts += [f" {word}" for word in VOCABULARY] * 50
+    tokenizer = fit_tokenizer(texts, SMALL.vocabulary)
+    model = build_model(SMALL, tokenizer, seed)
+    group_pictures(model)
+    forest = Forest(model, torch.device("cpu"), tokenizer.pad_token_id, ROW, 4096)
+    ids = [tokenizer(f" {word}", add_special_tokens=False)["input_ids"] for word in VOCABULARY]
+    pupil = Pupil(model, tokenizer, forest, torch.tensor([one for (one,) in ids]))
+    with torch.no_grad():
+        _whiten(pupil, Random(f"patches/{seed}"))
+        _look_beside(model)
+        _copy_what_matches(model, seed)
+    return pupil
+
+
+def _whiten(pupil: Pupil, rng: Random) -> None:
+    """Let the patch embedding give the main components of patches, fine ones as strong as coarse ones."""
+    patches = torch.cat([cut(draw(rng, clips=0.7).frames) for _ in range(250)]).float() / 127.5 - 1
+    mean = patches.mean(0)
+    spread, axes = torch.linalg.eigh(torch.cov(patches.T.double()))
+    width = SMALL.vision_hidden
+    kept = axes.flip(1)[:, :width] / (spread.flip(0)[:width] + 5e-4).sqrt()
+    weight = 0.5 * kept.T.float()
+    layer = pupil.model.model.visual.patch_embed.proj
+    layer.weight.copy_(weight.reshape(layer.weight.shape))
+    layer.bias.copy_(-weight @ mean)
+
+
+def _look_beside(model: Any) -> None:
+    """Start each head of the tower on a neighbouring patch: constant queries and keys, turned by position."""
+    for layer, block in enumerate(model.model.visual.blocks):
+        attention = block.attn
+        width, size = attention.dim, attention.head_dim
+        turns = size // 4
+        attention.qkv.weight[: 2 * width] *= 0.5
+        for head in range(attention.num_heads):
+            for axis, offset in enumerate(NEIGHBOURS[layer][head]):
+                for number, strength in ((0, 28.0), (1, 12.0)):
+                    angle = offset * 10_000 ** (-number / turns)
+                    at, height = head * size + axis * turns + number, math.sqrt(strength)
+                    attention.qkv.bias[at] = height
+                    attention.qkv.bias[width + at] = height * math.cos(angle)
+                    attention.qkv.bias[width + at + size // 2] = -height * math.sin(angle)
+
+
+def _copy_what_matches(model: Any, seed: int) -> None:
+    """Start the language model's heads on tokens alike, and let them hand on what stands there."""
+    random = torch.Generator().manual_seed(seed)
+    for layer in model.model.language_model.layers:
+        attention = layer.self_attn
+        width, size = attention.o_proj.weight.shape[0], attention.head_dim
+        axes = torch.linalg.qr(torch.randn(width, width, generator=random))[0]
+        attention.v_proj.weight.copy_(0.4 * axes)
+        attention.o_proj.weight.copy_(0.4 * axes.T)
+        for head in range(0, width // size, 2):
+            seen = 0.06 * torch.randn(size, width, generator=random)
+            seen[:6] = seen[size // 2 : size // 2 + 6] = 0  # these turn too fast for tokens far apart
+            for projection in (attention.q_proj, attention.k_proj):
+                projection.weight[head * size : (head + 1) * size] = seen
+
+
+def cut(frames: Sequence[Any]) -> Tensor:
+    """Pairs of frames as the processor hands them on: uint8 [patches, 3 * 2 * PATCH * PATCH]."""
+    pixels = np.stack(frames)
+    pairs, (height, width) = len(pixels) // 2, pixels.shape[1:3]
+    rows, columns = height // TOKEN, width // TOKEN
+    parts = pixels.reshape(pairs, 2, rows, 2, PATCH, columns, 2, PATCH, 3)
+    ordered = parts.transpose(0, 2, 5, 3, 6, 8, 1, 4, 7)
+    return torch.from_numpy(ordered.reshape(pairs * rows * columns * 4, -1).copy())
