@@ -20,7 +20,7 @@ from gdo.report.comparison import compare_tables, write_trajectories
 from gdo.train.compare.bootstrap import Runs, interval, mcnemar, resample, sign_flips
 from gdo.train.compare.matching import match, peak_match
 from gdo.train.compare.run import CompareReport, compare
-from gdo.train.evaluate.run import SCHEMA
+from gdo.train.evaluate.results import SCHEMA
 
 
 def peak(amounts: list[float], accuracies: list[float], target: float) -> float:

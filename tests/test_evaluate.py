@@ -25,7 +25,8 @@ from gdo.selectors.select import select
 from gdo.train.evaluate.grade import normal_form, same_answer
 from gdo.train.evaluate.options import make_choice, options_in, options_of
 from gdo.train.evaluate.questions import name_of, parse_held_out, read_questions
-from gdo.train.evaluate.run import evaluate, read_results
+from gdo.train.evaluate.results import read_results
+from gdo.train.evaluate.run import evaluate
 from gdo.train.sources import Data
 
 LIST = "Where does it go?\nA. left\nB. right\nC) up\nAnswer with the option's letter."
@@ -336,7 +337,34 @@ def test_a_subset_of_a_pool_is_asked_by_a_column(model: Path, tmp_path: Path) ->
     assert sorted(table.select("qa_uid", "kind").iter_rows()) == sorted(members)
     assert set(told["checkpoints"][0]["kinds"]) == {bucket for _, bucket in members}
     assert told["checkpoints"][0]["all"]["errors"] == 0
+    kept = in_pool(pool)
+    assert kept["answers"] == sorted(table.select("qa_uid", "kind", "said", "correct").rows())
+    scores = {kind: (of["questions"], of["accuracy"]) for kind, of in told["checkpoints"][0]["kinds"].items()}
+    assert kept["kinds"] == scores
+    assert kept["checkpoints"] == [
+        ("diverse", str(model), 0, 0, None, "gdo", 6, told["checkpoints"][0]["all"]["accuracy"])
+    ]
+    evaluate(model, f"{pool}:diverse", output=tmp_path, recipe="smoke", kind="bucket", device="cpu")
+    assert in_pool(pool) == kept
     with pytest.raises(UsageError, match="--kind colour: the pool's candidates have no such column"):
         read_questions(Data(pool, "diverse"), "colour")
     with pytest.raises(UsageError, match="there is no subset none"):
         read_questions(parse_held_out(f"{pool}:none"))
+
+
+def in_pool(pool: Path) -> dict[str, Any]:
+    """What a pool keeps of evaluations, times aside."""
+    with Pool(pool).read() as connection:
+
+        def ask(query: str) -> list[tuple[Any, ...]]:
+            return connection.execute(query).fetchall()
+
+        columns = "evaluation, target, step, samples, seed, asked_by, questions, accuracy"
+        return {
+            "checkpoints": ask(f"SELECT {columns} FROM evaluation"),
+            "answers": sorted(ask("SELECT qa_uid, kind, said, correct FROM evaluation_answer")),
+            "kinds": {
+                kind: tuple(rest)
+                for kind, *rest in ask("SELECT kind, questions, accuracy FROM evaluation_kind")
+            },
+        }

@@ -8,6 +8,7 @@ from typing import Any
 import polars as pl
 import pytest
 from qwen_models import save_qwen
+from train_data import make_rows
 from typer.testing import CliRunner
 
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -16,8 +17,22 @@ from gdo.cli.main import app
 from gdo.demo.make import make_example_pool
 from gdo.export.run import export
 from gdo.pool.ingest import ingest
+from gdo.pool.store import Pool
 from gdo.selectors.select import select
+from gdo.train.experiment import _trained
 from gdo.train.ledger import read_ledger
+from gdo.train.sources import Data
+
+
+def test_each_subset_is_trained_alone_and_mixed() -> None:
+    titles, mix = ["temp", "diverse"], [(Path("sparrow"), 0.25), (Path("more.jsonl"), 0.5)]
+    planned = dict(_trained(Path("p.duckdb"), Path("out"), titles, 7, mix))
+    controls = ["uni-1x", "uni-10x"]
+    assert list(planned) == [*titles, "temp+sparrow+more", "diverse+sparrow+more", *controls]
+    assert planned["diverse"] == Data(Path("p.duckdb"), "out-diverse-7")
+    assert planned["diverse+sparrow+more"].mix == tuple(mix)
+    assert planned["uni-10x"] == Data(Path("p.duckdb"), "out-temp-7", uniform=True, multiple=10.0)
+    assert list(dict(_trained(Path("p.duckdb"), Path("out"), titles, 7, []))) == [*titles, *controls]
 
 
 @pytest.mark.slow
@@ -29,9 +44,10 @@ def test_presets_against_controls_over_seeds(tmp_path: Path, monkeypatch: pytest
     export(pool, "probe", tmp_path / "probe")
     model = save_qwen(tmp_path / "model")
     out = tmp_path / "trial"
-    arguments = ["experiment", str(pool), "temp", "diverse", "--model", str(model), "-o", str(out)]
+    arguments = ["experiment", str(pool), "temp", "--model", str(model), "-o", str(out)]
     arguments += ["--on", str(tmp_path / "probe"), "--recipe", "smoke", "--seeds", "2", "--count", "2"]
     arguments += ["--set", "frames=2", "--set", "batch=10", "--device", "cpu", "--workers", "0", "--json"]
+    arguments += ["--mix", f"{make_rows(tmp_path / 'pages', 6)}:0.5"]
 
     def run(*more: str) -> Any:
         return CliRunner().invoke(app, [*arguments, *more])
@@ -40,16 +56,19 @@ def test_presets_against_controls_over_seeds(tmp_path: Path, monkeypatch: pytest
     assert done.exit_code == 0, done.output
     report = json.loads(done.stdout)
     groups = {group["name"]: group for group in report["groups"]}
-    assert list(groups) == ["temp", "diverse", "uni-1x", "uni-10x"]
+    assert list(groups) == ["temp", "temp+pages", "uni-1x", "uni-10x"]
     assert [group["seeds"] for group in groups.values()] == [[42, 43]] * 4
     ends = {name: group["points"][-1]["samples"] for name, group in groups.items()}
-    assert ends == {"temp": 2, "diverse": 2, "uni-1x": 2, "uni-10x": 20}
+    assert ends == {"temp": 2, "temp+pages": 4, "uni-1x": 2, "uni-10x": 20}
     assert {group["points"][0]["samples"] for group in groups.values()} == {0}
     pairs = {(one["group"], one["control"]) for one in report["comparisons"] if one["kind"] == "all"}
-    assert pairs == {(a, b) for a in ("temp", "diverse") for b in ("uni-1x", "uni-10x")}
+    assert pairs == {(a, b) for a in ("temp", "temp+pages") for b in ("uni-1x", "uni-10x")}
     control = [set(read_ledger(out / f"uni-10x-{seed}")["qa_uid"]) for seed in (42, 43)]
     assert control[0] != control[1]
     assert (out / "compare.png").exists()
+    with Pool(pool).read() as connection:
+        kept = connection.execute("SELECT count(DISTINCT target) FROM evaluation")
+        assert kept.fetchall() == [(9,)]
     assert len(pl.read_parquet(out / "start" / "evaluation" / "probe.parquet")) == 6
 
     def never(*_: Any, **__: Any) -> None:

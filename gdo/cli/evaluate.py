@@ -22,8 +22,19 @@ def evaluate(
     ],
     *,
     on: Annotated[
-        str, typer.Option("--on", help="Held-out questions: an exported JSONL, its folder, or POOL:SUBSET.")
-    ],
+        str | None,
+        typer.Option("--on", help="Held-out questions: an exported JSONL, its folder, or POOL:SUBSET."),
+    ] = None,
+    lmms: Annotated[
+        str | None,
+        typer.Option(
+            help="Benchmarks that lmms-eval asks instead, such as mvbench,videomme.", metavar="TASKS"
+        ),
+    ] = None,
+    lmms_include: Annotated[Path | None, typer.Option(help="Folder with more tasks of lmms-eval.")] = None,
+    lmms_python: Annotated[
+        Path | None, typer.Option(help="The interpreter that has lmms-eval; default: this one.")
+    ] = None,
     checkpoints: Annotated[Literal["all", "last"], typer.Option(help="Which are asked.")] = "all",
     kind: Annotated[
         str | None,
@@ -40,28 +51,56 @@ def evaluate(
         str, typer.Option(help="Of a model: the recipe whose frames and pixels it is shown.")
     ] = "paper",
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    pool: Annotated[
+        Path | None, typer.Option(help="Put the results into this pool too; default: that of POOL:SUBSET.")
+    ] = None,
     json: AsJson = False,
 ) -> None:
     """Ask held-out questions of each checkpoint of a run: accuracy by kind; goes on where it was killed."""
     from gdo.cli.output import print_json
     from gdo.cli.progress import progress_line
+    from gdo.errors import UsageError
     from gdo.report.comparison import evaluate_tables
     from gdo.report.tables import show
+    from gdo.train.evaluate.lmms import evaluate_lmms
     from gdo.train.evaluate.run import evaluate as run
 
+    if (on is None) == (lmms is None) or (lmms and (name or kind)):
+        raise UsageError("give --on QUESTIONS, or --lmms TASKS without --name and --kind")
     with progress_line() as line:
-        report = run(
-            target,
-            on,
-            name=name,
-            output=output,
-            checkpoints=checkpoints,
-            kind=kind,
-            recipe=recipe,
-            device=device,
-            progress=line.update,
-        )
-    print_json(report) if json else show(evaluate_tables(asdict(report)))
+        if on is not None:
+            reports = [
+                run(
+                    target,
+                    on,
+                    name=name,
+                    output=output,
+                    checkpoints=checkpoints,
+                    kind=kind,
+                    recipe=recipe,
+                    device=device,
+                    pool=pool,
+                    progress=line.update,
+                )
+            ]
+        else:
+            reports = evaluate_lmms(
+                target,
+                (lmms or "").split(","),
+                python=lmms_python,
+                include=lmms_include,
+                output=output,
+                checkpoints=checkpoints,
+                recipe=recipe,
+                device=device,
+                pool=pool,
+                say=line.say,
+            )
+    if json:
+        print_json(reports[0] if on is not None else reports)
+        return
+    for report in reports:
+        show(evaluate_tables(asdict(report)))
 
 
 def compare(
@@ -95,7 +134,7 @@ def compare(
 
 
 def experiment(
-    pool: Annotated[Path, typer.Argument(help="The pool's DuckDB file, described.")],
+    pool: Annotated[Path, typer.Argument(help="The pool's DuckDB file, described.", metavar="POOL")],
     presets: Annotated[
         list[str],
         typer.Argument(help="minloss, diverse, temp, temp_plus, or TOML files.", metavar="PRESET..."),
@@ -114,6 +153,10 @@ def experiment(
     ] = None,
     seeds: Annotated[int, typer.Option(help="How many; they count up from the recipe's.")] = 3,
     count: Annotated[int | None, typer.Option(help="Size of the subsets, not the presets' budgets.")] = None,
+    mix: Annotated[
+        list[str] | None,
+        typer.Option(help="DIR_OR_JSONL:SHARE: train each subset once more with it mixed in (sparrow:0.33)."),
+    ] = None,
     kind: Annotated[str | None, typer.Option(help="Field or column that tells kinds apart.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     workers: Annotated[int | None, typer.Option(help="Processes that read samples; 0: none beside.")] = None,
@@ -126,6 +169,7 @@ def experiment(
     from gdo.report.tables import show
     from gdo.train.experiment import experiment as run
     from gdo.train.machine import Machine
+    from gdo.train.sources import parse_mix
 
     with progress_line() as line:
         report = run(
@@ -138,6 +182,7 @@ def experiment(
             settings=settings or [],
             seeds=seeds,
             count=count,
+            mix=[parse_mix(one) for one in mix or []],
             kind=kind,
             machine=Machine(device, workers),
             progress=line.update,

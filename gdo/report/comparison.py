@@ -28,19 +28,25 @@ def evaluate_tables(report: Mapping[str, Any]) -> RenderableType:
     """Accuracy of each checkpoint, of all questions and by kind.
 
     Args:
-        report: A `gdo.train.evaluate.run.EvaluateReport` as a mapping.
+        report: A `gdo.train.evaluate.results.EvaluateReport` as a mapping.
     """
     checkpoints = report["checkpoints"]
+    by_lmms = "lmms_eval" in report["of"]
+    last = ["lmms-eval reports>"] if by_lmms else ["by summed loss>", "loss>"]
     scores = table(
         f"Evaluated: {report['path']}",
-        ["step>", "samples>", "questions>", "errors>", "accuracy>", "by summed loss>", "loss>"],
+        ["step>", "samples>", "questions>", "errors>", "accuracy>", *last],
         [
             (
                 one["step"],
                 one["samples"],
                 *(one["all"][name] for name in ("questions", "errors")),
-                *(_percent(one["all"][name]) for name in ("accuracy", "accuracy_by_sum")),
-                one["all"]["loss"],
+                _percent(one["all"]["accuracy"]),
+                *(
+                    [one["reported"]]
+                    if by_lmms
+                    else [_percent(one["all"]["accuracy_by_sum"]), one["all"]["loss"]]
+                ),
             )
             for one in checkpoints
         ],

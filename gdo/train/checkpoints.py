@@ -63,10 +63,12 @@ def mark_whole(checkpoint: Checkpoint) -> None:
 
 
 def drop_halves(run: Path) -> None:
-    """Remove checkpoints that were being written when the run was killed."""
+    """Remove checkpoints and files that were being written when the run was killed."""
     for folder in run.glob("checkpoint-*"):
         if not (folder / MARK).exists():
             shutil.rmtree(folder)
+    for half_written in run.glob("**/.*.part"):
+        half_written.unlink()
 
 
 def resolve_model(model: str) -> str:

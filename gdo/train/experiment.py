@@ -27,6 +27,7 @@ ASKED = "experiment.json"
 CONTROLS = (1.0, 10.0)
 """Sizes of the uniform controls in subsets: Uni-1x and Uni-10x."""
 Progress = Callable[[str, int, int, str], None]
+Mix = Sequence[tuple[Path, float]]
 
 
 def experiment(
@@ -40,6 +41,7 @@ def experiment(
     settings: Sequence[str] = (),
     seeds: int = 3,
     count: int | None = None,
+    mix: Mix = (),
     kind: str | None = None,
     machine: Machine | None = None,
     progress: Progress | None = None,
@@ -48,6 +50,7 @@ def experiment(
     """Select by each preset, train subsets and controls from the same start, evaluate, compare.
 
     Each seed has a selection, a control and an order of its own. The controls are those of the first preset.
+    The evaluations also stand in the pool.
 
     Args:
         pool: The described pool.
@@ -59,6 +62,8 @@ def experiment(
         settings: `KEY=VALUE` of the recipe.
         seeds: How many; they count up from the recipe's.
         count: Size of the subsets, in place of the presets' budgets.
+        mix: Folders or JSONL files and their share of all samples: each subset is trained once more with
+            them mixed in, as a group of its own.
         kind: See `evaluate`.
         machine: What it trains and evaluates on.
         progress: As of `train` and `evaluate`.
@@ -76,13 +81,15 @@ def experiment(
         raise UsageError("an experiment takes one seed or more, and presets of different names")
     asked = {"pool": str(Path(pool).absolute()), "presets": list(presets), "model": model}
     asked |= {"held_out": held_out, "recipe": str(recipe), "settings": list(settings)}
-    _claim(folder, asked | {"seeds": seeds, "count": count, "kind": kind})
+    asked |= {"seeds": seeds, "count": count, "kind": kind}
+    _claim(folder, asked | {"mix": [[str(path.absolute()), share] for path, share in mix]})
+    Pool(pool).upgrade()
     told = say or (lambda _: None)
     labels: list[str] = []
     for seed in range(base, base + seeds):
         for preset, title in zip(presets, titles, strict=True):
             _select_once(pool, preset, _subset(folder, title, seed), count, seed)
-        for label, data in _trained(Path(pool), folder, titles, seed):
+        for label, data in _trained(Path(pool), folder, titles, seed, mix):
             run = folder / f"{label}-{seed}"
             told(f"{label}, seed {seed}")
             train(
@@ -94,7 +101,7 @@ def experiment(
                 machine=machine,
                 progress=progress,
             )
-            evaluate(run, held_out, kind=kind, device=machine.device, progress=progress)
+            evaluate(run, held_out, kind=kind, device=machine.device, pool=pool, progress=progress)
             labels.append(f"{label}={run}")
     told("the starting model")
     evaluate(
@@ -104,6 +111,7 @@ def experiment(
         kind=kind,
         recipe=folder / f"{titles[0]}-{base}" / RECIPE,
         device=machine.device,
+        pool=pool,
         progress=progress,
     )
     return compare([str(folder / "start"), *labels], name)
@@ -134,8 +142,10 @@ def _select_once(pool: Path | str, preset: str, subset: str, count: int | None, 
         select(pool, preset, name=subset, count=count, seed=seed)
 
 
-def _trained(pool: Path, folder: Path, titles: Sequence[str], seed: int) -> list[tuple[str, Data]]:
+def _trained(pool: Path, folder: Path, titles: Sequence[str], seed: int, mix: Mix) -> list[tuple[str, Data]]:
     """What is trained for one seed: label and data."""
     first = Data(pool, _subset(folder, titles[0], seed))
     subsets = [(title, Data(pool, _subset(folder, title, seed))) for title in titles]
-    return subsets + [(f"uni-{m:g}x", replace(first, uniform=True, multiple=m)) for m in CONTROLS]
+    added = "+".join(name_of(Data(path)) for path, _ in mix)
+    mixed = [(f"{title}+{added}", replace(data, mix=tuple(mix))) for title, data in subsets if mix]
+    return subsets + mixed + [(f"uni-{m:g}x", replace(first, uniform=True, multiple=m)) for m in CONTROLS]

@@ -24,44 +24,63 @@ class Recipe(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, strict=True)
 
-    name: str = "custom"
+    name: str = Field("custom", description="what runs by it are called by")
     seed: int = Field(42, ge=0, lt=2**32, description="of the order, the held-out samples and the mix")
 
-    method: Literal["full", "lora"] = "full"
-    lora_rank: int = Field(16, ge=1)
-    lora_alpha: int = Field(32, ge=1)
-    lora_dropout: float = Field(0.0, ge=0, lt=1)
+    method: Literal["full", "lora"] = Field(
+        "full", description="full fine-tuning, or adapters on all linear layers that are not frozen"
+    )
+    lora_rank: int = Field(16, ge=1, description="of adapters")
+    lora_alpha: int = Field(32, ge=1, description="of adapters: they are scaled by alpha / rank")
+    lora_dropout: float = Field(0.0, ge=0, lt=1, description="of what goes into adapters")
     freeze: tuple[Part, ...] = Field((), description="vision is all under the tower, its mergers too")
     unfreeze: tuple[str, ...] = Field((), description="pieces of parameter names that train nevertheless")
 
-    lr: float = Field(2e-5, gt=0)
+    lr: float = Field(2e-5, gt=0, description="learning rate at its peak")
     vision_lr: float | None = Field(None, gt=0, description="of the vision tower; none: lr")
     merger_lr: float | None = Field(None, gt=0, description="of merger or projector; none: lr")
     weight_decay: float = Field(0.01, ge=0, description="of matrices; vectors have none")
-    beta1: float = Field(0.9, ge=0, lt=1)
-    beta2: float = Field(0.999, ge=0, lt=1)
+    beta1: float = Field(0.9, ge=0, lt=1, description="of AdamW")
+    beta2: float = Field(0.999, ge=0, lt=1, description="of AdamW")
     warmup: float = Field(0.1, ge=0, lt=1, description="share of the steps")
-    schedule: Literal["cosine", "linear", "constant_with_warmup"] = "cosine"
-    max_grad_norm: float = Field(1.0, gt=0)
-    epochs: int = Field(1, ge=1)
+    schedule: Literal["cosine", "linear", "constant_with_warmup"] = Field(
+        "cosine", description="of the learning rate after the warm-up"
+    )
+    max_grad_norm: float = Field(1.0, gt=0, description="gradients beyond it are scaled down to it")
+    epochs: int = Field(1, ge=1, description="times that every sample is trained on")
     batch: int = Field(8, ge=1, description="samples of one step, over all devices")
     checkpoints: int = Field(5, ge=1, description="evenly spaced, the last at the end")
     holdout: float = Field(0.001, ge=0, lt=1, description="share of the samples that is not trained on")
 
     frames: int = Field(32, ge=1, description="most frames of one video or frame list")
-    fps: float | None = Field(None, gt=0)
+    fps: float | None = Field(
+        None,
+        gt=0,
+        description="frames of a second that are taken first; `frames` then thins them",
+    )
     max_pixels: int = Field(50_176, ge=1, description="of an image or frame")
-    frames_as: Literal["images", "video"] = "images"
-    image_place: Literal["in_place", "front", "mixed"] = "in_place"
-    batches: Literal["mixed", "one_kind"] = "mixed"
+    frames_as: Literal["images", "video"] = Field(
+        "images", description="what the frames of a clip are to the processor"
+    )
+    image_place: Literal["in_place", "front", "mixed"] = Field(
+        "in_place",
+        description="where image tokens stand; mixed: in place or in front, by a coin for each sample",
+    )
+    batches: Literal["mixed", "one_kind"] = Field(
+        "mixed", description="whether images and videos share a batch"
+    )
     max_length: int = Field(8192, ge=16, description="tokens of one sample")
-    too_long: Literal["drop", "cut"] = "drop"
-    pack: bool = True
+    too_long: Literal["drop", "cut"] = Field(
+        "drop", description="what becomes of a sample beyond max_length; media are never cut"
+    )
+    pack: bool = Field(True, description="samples without padding in rows of row_tokens, where that is exact")
     row_tokens: int | None = Field(None, ge=16, description="tokens of a packed row; none: max_length")
-    on_unreadable: Literal["stop", "skip"] = "stop"
+    on_unreadable: Literal["stop", "skip"] = Field(
+        "stop", description="stop the run, or leave the sample out and name it in the ledger"
+    )
 
     bf16: bool = Field(True, description="where the device is a GPU")
-    gradient_checkpointing: bool = True
+    gradient_checkpointing: bool = Field(True, description="less memory for about a third more time")
 
     @property
     def budget(self) -> FrameBudget:

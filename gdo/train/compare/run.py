@@ -13,7 +13,7 @@ from gdo.errors import UsageError
 from gdo.train.compare.bootstrap import RESAMPLES, Runs, interval, mcnemar, resample, sign_flips
 from gdo.train.compare.matching import Match, match
 from gdo.train.evaluate.questions import file_title
-from gdo.train.evaluate.run import read_results
+from gdo.train.evaluate.results import read_results
 from gdo.train.prepare import RUN, read_run
 
 UNITS = ("samples", "tokens", "frames")
