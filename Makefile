@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 FAISS := $(if $(shell command -v nvidia-smi 2>/dev/null && nvidia-smi -L 2>/dev/null),gpu,cpu)
 JOBS ?= auto
 
-.PHONY: demo test check format lint types layers bench clean
+.PHONY: demo test check format lint types layers docs bench clean
 
 demo: $(VENV)/ready
 	$(BIN)/gdo demo -o demo
@@ -16,21 +16,26 @@ test: $(VENV)/ready
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadgroup
 
 check: $(VENV)/ready
-	$(BIN)/ruff format --check gdo tests benchmarks
+	$(BIN)/ruff format --check gdo tests benchmarks docs
 	$(MAKE) lint types layers test
 
 format: $(VENV)/ready
-	$(BIN)/ruff format gdo tests benchmarks
-	$(BIN)/ruff check --fix gdo tests benchmarks
+	$(BIN)/ruff format gdo tests benchmarks docs
+	$(BIN)/ruff check --fix gdo tests benchmarks docs
 
 lint: $(VENV)/ready
-	$(BIN)/ruff check gdo tests benchmarks
+	$(BIN)/ruff check gdo tests benchmarks docs
 
 types: $(VENV)/ready
 	$(BIN)/mypy
 
 layers: $(VENV)/ready
 	$(BIN)/lint-imports
+
+# The pages that are generated and the others, in build/site; a broken link fails.
+docs: $(VENV)/ready
+	$(BIN)/python docs/generate.py build/docs
+	$(BIN)/zensical build --strict --clean
 
 bench: $(VENV)/ready
 	$(BIN)/python benchmarks/selection.py
@@ -39,7 +44,7 @@ bench: $(VENV)/ready
 $(VENV)/ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --upgrade --constraint constraints.txt pip
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[$(FAISS),ray,train,dev]"
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[$(FAISS),explore,ray,train,dev]"
 	touch $@
 
 clean:

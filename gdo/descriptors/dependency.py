@@ -14,7 +14,7 @@ WIDEST = 30.0
 class Dependency(ProbedDescriptor[Scored]):
     """`loss_blind`, `loss_video`, `vds` and `ppl`: what a model loses when the media are taken away.
 
-    Source: VDS and PPL of arXiv 2603.12478, as told in spec/descriptors.md.
+    Source: VDS and PPL of arXiv 2603.12478, as its public code computes them.
     """
 
     name = "dependency"

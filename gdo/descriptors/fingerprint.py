@@ -66,7 +66,10 @@ def unpack(packed: bytes) -> Floats:
 
 
 class Fingerprint:
-    """The spectra of up to 32 frames of a medium, four of each second where it is short."""
+    """The spectra of up to 32 frames of a medium, four of each second where it is short.
+
+    Source: ours (docs/explanation/near-duplicates.md).
+    """
 
     name = "fingerprint"
     version = 1

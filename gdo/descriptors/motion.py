@@ -74,7 +74,10 @@ def _flow_length(before: Grey, after: Grey) -> float:
 
 
 class Motion:
-    """`amm` and `frame_diversity` of a medium; a still image has neither, both are 0."""
+    """`amm` and `frame_diversity` of a medium; a still image has neither, both are 0.
+
+    Source: AMM of arXiv 2603.12478, as its public code computes it.
+    """
 
     name = "motion"
     version = 1

@@ -11,8 +11,7 @@ from gdo.descriptors.probe.contract import Scored
 class Stability(ProbedDescriptor[Scored]):
     """`self_consistency`: how much sampled answers to a question have in common.
 
-    Source: SC of arXiv 2603.12478, as told in spec/descriptors.md; 5 answers at temperature 0.8 and top-p
-    0.9, of at most 32 tokens.
+    Source: SC of arXiv 2603.12478: 5 answers at temperature 0.8 and top-p 0.9, of at most 32 tokens.
     """
 
     name = "stability"

@@ -33,7 +33,8 @@ class TemporalWords:
 class TemporalText:
     """`tnc` by a small rule over words and word pairs: the probability that a question needs several frames.
 
-    A still image has no time, so its questions get 0. Source: `temporal_text`.
+    A still image has no time, so its questions get 0. Source: ours, in place of TNC of arXiv 2603.12478
+    where no model is asked (gdo/descriptors/temporal_text.py).
     """
 
     name = "temporal"

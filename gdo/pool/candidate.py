@@ -5,9 +5,13 @@ selection reads, `quality_score` computed from the others among them.
 """
 
 import json
+from collections.abc import Sequence
 from importlib import resources
+from typing import Any
 
 import duckdb
+
+from gdo.pool.words import with_unit, words_of, words_of_keys
 
 VALUE_COLUMNS = {
     "amm": "DOUBLE",
@@ -67,7 +71,25 @@ def refresh_candidate(connection: duckdb.DuckDBPyConnection) -> None:
             joins="\n    ".join(joins),
         )
     )
+    _write_words(connection, rows)
     _refresh_quality(connection, computed=len(values["vds"]) > 1)
+
+
+def _write_words(connection: duckdb.DuckDBPyConnection, rows: Sequence[Sequence[Any]]) -> None:
+    """Comment on `candidate`, and on the tables of descriptors that have no words yet."""
+    bare = connection.execute("SELECT table_name FROM duckdb_tables() WHERE comment IS NULL").fetchall()
+    words = {**words_of("imported"), **words_of("sample"), **words_of("candidate")}
+    comments = ["VIEW candidate IS 'One row is one sample with its strata and all descriptor values.'"]
+    for name, subject, _, _, columns in rows:
+        told = json.loads(columns)
+        words |= {column: with_unit(said) for column, said in told.items() if _is_plain(said["type"])}
+        if (name,) in bare:
+            table = quoted(name)
+            mine = words_of_keys(subject) | {column: with_unit(said) for column, said in told.items()}
+            comments.append(f"TABLE {table} IS {literal(f'One row is what {name} says of one {subject}.')}")
+            comments += [f"COLUMN {table}.{quoted(column)} IS {literal(mine[column])}" for column in mine]
+    comments += [f"COLUMN candidate.{quoted(column)} IS {literal(words[column])}" for column in words]
+    connection.execute("".join(f"COMMENT ON {comment};" for comment in comments))
 
 
 def _refresh_quality(connection: duckdb.DuckDBPyConnection, *, computed: bool) -> None:

@@ -8,10 +8,12 @@ import fcntl
 import json
 import os
 import re
+import shutil
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
+from glob import escape
 from importlib import resources
 from importlib.metadata import version
 from pathlib import Path
@@ -23,6 +25,7 @@ from gdo import __version__
 from gdo.errors import GdoError, UsageError
 from gdo.pool.atomic import write_aside
 from gdo.pool.candidate import refresh_candidate
+from gdo.pool.words import words_script
 
 MEMORY_LIMIT = "600MB"
 """DuckDB's own buffers; beyond them it spills into the pool's side folder."""
@@ -86,6 +89,8 @@ class Pool:
         with locked(self.folder):
             if not self.path.exists():
                 self.path.with_name(self.path.name + ".wal").unlink(missing_ok=True)
+                for half_made in self.path.parent.glob(f".{escape(self.path.name)}.*.part*"):
+                    half_made.unlink()
                 write_aside(self.path, _make)
 
     def _connect(self, *, read_only: bool) -> duckdb.DuckDBPyConnection:
@@ -150,6 +155,13 @@ def locked(folder: Path, *, wait: bool = True) -> Iterator[bool]:
         os.close(descriptor)
 
 
+def remove_unless_locked(folder: Path) -> None:
+    """Remove a folder that was locked while in use, if whoever used it was killed."""
+    with locked(folder, wait=False) as free:
+        if free:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
 def _migrations() -> list[tuple[int, str]]:
     """The numbered SQL files, in order."""
     folder = resources.files("gdo.pool") / "sql"
@@ -181,6 +193,7 @@ def _migrate(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
             connection.execute(script)
             connection.execute("INSERT INTO migration VALUES (?, ?, ?)", [number, __version__, utc_now()])
     refresh_candidate(connection)
+    connection.execute(words_script())
 
 
 def _check_version(connection: duckdb.DuckDBPyConnection, path: Path) -> None:

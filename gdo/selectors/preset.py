@@ -26,28 +26,30 @@ class Weights(BaseModel):
 
     question_length: float = Field(14.0, gt=0, description="question tokens at which text quality peaks")
     answer_length: float = Field(16.0, gt=0, description="answer tokens at which text quality peaks")
-    answer_length_weight: float = 1.25
+    answer_length_weight: float = Field(1.25, description="of the distance from answer_length")
     distinct_floor: float = Field(0.55, description="share of distinct answer tokens below which text loses")
-    distinct_weight: float = 1.2
+    distinct_weight: float = Field(1.2, description="of the distance below distinct_floor")
     difficulty_length: float = Field(22.0, gt=0, description="question + half the answer, at the peak")
-    difficulty_width: float = Field(0.85, gt=0)
-    bonus_temporal: float = 1.0
-    bonus_mixed: float = 0.2
-    bonus_static: float = -0.5
-    video_quality: float = 1.0
-    image_quality: float = 1.1
-    difficulty: float = 0.85
-    alignment: float = 0.9
-    temporal_bonus: float = 0.55
-    prior: float = 0.15
-    z_limit: float = Field(4.0, gt=0)
+    difficulty_width: float = Field(
+        0.85, gt=0, description="of the bell of difficulty, in natural logarithms of tokens"
+    )
+    bonus_temporal: float = Field(1.0, description="temporal bonus of Temporal")
+    bonus_mixed: float = Field(0.2, description="temporal bonus of Mixed")
+    bonus_static: float = Field(-0.5, description="temporal bonus of Static")
+    video_quality: float = Field(1.0, description="of text quality in base(video)")
+    image_quality: float = Field(1.1, description="of text quality in base(image)")
+    difficulty: float = Field(0.85, description="of difficulty in base")
+    alignment: float = Field(0.9, description="of the mean log profile share in base")
+    temporal_bonus: float = Field(0.55, description="of the temporal bonus in base(video)")
+    prior: float = Field(0.15, description="of the source prior in base")
+    z_limit: float = Field(4.0, gt=0, description="where z is cut, on both sides")
     vds_frame_diversity: float = Field(0.5, description="weight of z(frame_diversity) beside z(vds)")
-    video_base: float = 0.35
-    video_vds: float = 0.95
-    video_q: float = 0.35
-    video_undescribed: float = -0.15
-    image_base: float = 0.90
-    image_q: float = 0.15
+    video_base: float = Field(0.35, description="of tanh(base / 3) in rho(video)")
+    video_vds: float = Field(0.95, description="of VDS3 in rho(video)")
+    video_q: float = Field(0.35, description="of z(quality_score) in rho(video)")
+    video_undescribed: float = Field(-0.15, description="added to rho of a video without descriptors")
+    image_base: float = Field(0.90, description="of tanh(base / 3) in rho(image)")
+    image_q: float = Field(0.15, description="of z(quality_score) in rho(image)")
 
 
 class Preset(BaseModel):
@@ -55,38 +57,59 @@ class Preset(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
-    name: str = "custom"
-    seed: int = Field(42, ge=-(2**63), lt=2**63)
+    name: str = Field("custom", description="what the subset is called where no name is given")
+    seed: int = Field(42, ge=-(2**63), lt=2**63, description="of ties and of the uniform control")
 
     count: int | None = Field(None, ge=1, description="size of the subset, in place of the automatic budget")
     ratio: float | None = Field(None, gt=0, le=1, description="the same as a share of the candidates")
-    min_count: int = Field(12000, ge=1)
-    max_count: int = Field(72000, ge=1)
-    min_ratio: float = Field(0.001, ge=0, le=1)
-    max_ratio: float = Field(0.014, gt=0, le=1)
-    effective_strata_mult: float = Field(16, ge=0)
-    coverage_mass: float = Field(0.93, gt=0, le=1)
-    tail_target: float = Field(3.5, ge=0)
-    vds3_target_positive: int = Field(2600, ge=0)
-    vds3_threshold: float = 0.0
-    vds3_max_mult: float = Field(1.6, ge=0)
+    min_count: int = Field(12000, ge=1, description="least size of the subset")
+    max_count: int = Field(72000, ge=1, description="most size")
+    min_ratio: float = Field(0.001, ge=0, le=1, description="least size, as a share of the candidates")
+    max_ratio: float = Field(0.014, gt=0, le=1, description="most size, as a share; wins over the least")
+    effective_strata_mult: float = Field(
+        16, ge=0, description="samples for each effective stratum (exp of the entropy)"
+    )
+    coverage_mass: float = Field(
+        0.93, gt=0, le=1, description="share of the pool whose strata are to be covered"
+    )
+    tail_target: float = Field(3.5, ge=0, description="samples for the rarest of those strata")
+    vds3_target_positive: int = Field(
+        2600, ge=0, description="samples with a VDS3 over the threshold that the subset should hold"
+    )
+    vds3_threshold: float = Field(0.0, description="of VDS3")
+    vds3_max_mult: float = Field(1.6, ge=0, description="most that VDS3 may enlarge the subset by")
 
-    min_video_ratio: float = Field(0.15, le=1, description="negative: the pool's own share")
-    max_video_ratio: float = Field(0.32, le=1, description="negative: no bound")
-    min_temporal_in_video_ratio: float = Field(0.05, ge=0, le=1)
-    temporal_categories: tuple[Literal["Temporal", "Mixed", "Static"], ...] = ("Temporal", "Mixed")
+    min_video_ratio: float = Field(0.15, le=1, description="least share of videos; negative: the pool's own")
+    max_video_ratio: float = Field(0.32, le=1, description="most share of videos; negative: no bound")
+    min_temporal_in_video_ratio: float = Field(
+        0.05, ge=0, le=1, description="share of the videos that must be temporal"
+    )
+    temporal_categories: tuple[Literal["Temporal", "Mixed", "Static"], ...] = Field(
+        ("Temporal", "Mixed"),
+        description="which count as temporal; the release counts Mixed, so every video does",
+    )
 
-    oversample_factor: float = Field(1.15, ge=0)
-    video_oversample_factor: float = Field(1.45, ge=0)
-    temporal_oversample_factor: float = Field(1.55, ge=0)
+    oversample_factor: float = Field(
+        1.15, ge=0, description="candidates that a stratum keeps for each place of its quota"
+    )
+    video_oversample_factor: float = Field(1.45, ge=0, description="the same for videos, where it is larger")
+    temporal_oversample_factor: float = Field(
+        1.55, ge=0, description="the same for temporal videos, where it is larger"
+    )
 
-    source_group_floor_topk: int = Field(14, ge=0)
-    min_source_group_ratio: float = Field(0.0015, ge=0, le=1)
-    source_group_floor_frac_of_expected: float = Field(0.33, ge=0)
+    source_group_floor_topk: int = Field(
+        14, ge=0, description="how many of the largest source groups get a floor"
+    )
+    min_source_group_ratio: float = Field(
+        0.0015, ge=0, le=1, description="least floor, as a share of the subset"
+    )
+    source_group_floor_frac_of_expected: float = Field(
+        0.33, ge=0, description="floor as a share of what the group would get by its size"
+    )
     source_group_floor_max_share: float = Field(0.7, gt=0, le=1, description="of the subset, for all floors")
 
-    target_frames: int = Field(32, ge=1)
-    max_qa_per_video: int = Field(8, ge=1)
+    target_frames: int = Field(32, ge=1, description="most frames of a video that duration strata count")
+    max_qa_per_video: int = Field(8, ge=1, description="most samples of one video")
     uniform_multiplier: float = Field(10, gt=0, description="size of the uniform control, in subsets")
     dedup: Literal["exact", "near"] = Field(
         "exact", description="near: of samples that ask the same of copies only the best; the release: texts"
@@ -97,8 +120,10 @@ class Preset(BaseModel):
     question_form: Literal["normalised", "raw"] = Field(
         "normalised", description="which question text tells a multiple choice; the release lost line breaks"
     )
-    without: tuple[Literal["vds", "ppl", "sc"], ...] = ()
-    weights: Weights = Field(default_factory=Weights)  # type: ignore[arg-type]
+    without: tuple[Literal["vds", "ppl", "sc"], ...] = Field(
+        (), description="terms of the score that are dropped: vds, ppl, sc"
+    )
+    weights: Weights = Field(default_factory=Weights, description="constants of the score, see below")  # type: ignore[arg-type]
 
     @model_validator(mode="after")
     def _possible(self) -> "Preset":

@@ -24,7 +24,7 @@ ROWS_PER_SEARCH = 16_384
 class Coverage:
     """Which cluster a sample is in, and how typical of it.
 
-    Source: coverage of arXiv 2603.12478, as told in spec/descriptors.md.
+    Source: coverage of arXiv 2603.12478, but of other vectors (docs/explanation/released.md).
     """
 
     name = "coverage"

@@ -22,7 +22,7 @@ from gdo.pool.frames import Frames
 class MediaEmbedding(DeviceDescriptor):
     """What a medium looks like: the mean over its frames, of length 1.
 
-    Source: spec/descriptors.md, coverage.
+    Source: ours; coverage of arXiv 2603.12478 goes by other vectors (docs/explanation/released.md).
     """
 
     name = "media_embedding"
@@ -50,7 +50,7 @@ class MediaEmbedding(DeviceDescriptor):
 class SampleEmbedding:
     """What a sample is about: its media's vector, averaged over several, beside its text's.
 
-    Source: spec/descriptors.md, coverage.
+    Source: ours; coverage of arXiv 2603.12478 goes by other vectors (docs/explanation/released.md).
     """
 
     name = "embedding"
