@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from gdo import __version__
-from gdo.cli import data, duplicates, evaluate, sparrow, subsets, train
+from gdo.cli import data, duplicates, evaluate, explore, report, sparrow, subsets, train
 from gdo.errors import GdoError, UsageError
 
 app = typer.Typer(
@@ -17,7 +17,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for module in (data, duplicates, evaluate, sparrow, subsets, train):
+for module in (data, duplicates, evaluate, explore, report, sparrow, subsets, train):
     module.register(app)
 
 
@@ -47,8 +47,11 @@ def main() -> None:
     except OSError as error:
         sys.exit(_tell(error, 1))
     except Exception as error:
-        # DuckDB is not loaded before it is used; its errors are told, anything else is a bug to be seen.
-        if not type(error).__module__.startswith(("duckdb", "_duckdb")):
+        # DuckDB is not loaded before it is used; its errors are told, and what polars tells of the system's.
+        # Anything else is a bug to be seen.
+        module = type(error).__module__
+        of_system = module.startswith("polars") and "os error" in str(error)
+        if not (of_system or module.startswith(("duckdb", "_duckdb"))):
             raise
         sys.exit(_tell(error, 1))
     except KeyboardInterrupt:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from gdo.export.run import ExportReport
     from gdo.pool.commit import IngestReport
     from gdo.pool.query import QueryResult
+    from gdo.report.html.make import ReportMade
     from gdo.selectors.explain import Explanation
     from gdo.selectors.select import Selection
 
@@ -287,6 +288,20 @@ def explanation_tables(explanation: "Explanation") -> RenderableType:
     if explanation.terms:
         parts += [Text(), table("Score", ["term", "value>"], explanation.terms.items())]
     return Group(*parts)
+
+
+def report_tables(made: "ReportMade") -> RenderableType:
+    """What page was written."""
+    rows = [
+        ("megabytes", f"{made.bytes / 1e6:.1f}"),
+        ("samples", made.samples),
+        ("of them in quantiles and ranks", made.sampled),
+        ("media shown", made.pictures),
+        ("media that could not be", made.pictures_missing),
+    ]
+    return Group(
+        table(f"Written {made.path}", ["", "count>"], rows), Text(f"Sections: {', '.join(made.sections)}")
+    )
 
 
 def show(*parts: RenderableType, console: Console | None = None) -> None:

@@ -1,0 +1,1 @@
+"""`gdo report`: a pool as one HTML file that works offline."""

@@ -1,0 +1,407 @@
+"""`gdo report`: its figures are SQL's, nothing of the pool can run in it, and a browser draws it all."""
+
+import html
+import json
+import math
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+from browser import BrowserPage, browser_page, browser_session  # noqa: F401
+from PIL import Image
+from selection_pools import image_row, make, messages, video_row
+from typer.testing import CliRunner
+
+from gdo.cli.main import app
+from gdo.errors import UsageError
+from gdo.pool.candidate import refresh_candidate
+from gdo.pool.store import Pool
+from gdo.report.html.make import report
+from gdo.report.html.mapping import project
+from gdo.report.html.relations import spearman
+from gdo.report.html.values import edges_of
+from gdo.selectors.select import select
+
+SAMPLES = 300
+HACK = "window.hacked=1"
+AWKWARD = (
+    f"<script>{HACK}</script>",
+    f'"><img src=x onerror={HACK}>',
+    f"</script><script>{HACK}</script>",
+    f"<a href='javascript:{HACK}'>press me</a>",
+    "ما هو لون الكرة؟ \u202ethgir ot tfel",
+    "{{ 7 * 7 }} {% raw %} %{x} ${y} \\u003c",
+    "nul \x00 bell \x07 and \u2028 a line",
+    "'single' \"double\" & &amp; <!-- -->",
+    "🎬 多少个物体？",
+    "why? " * 300,
+)
+SOURCES = (f"<b>bold</b><img src=x onerror={HACK}>", "coco", "2024-01-01", "a very long name " * 6)
+VALUES = ("amm", "vds", "ppl", "tnc", "quality_score", "loss_video")
+NAMES = ["<i>temp</i>", "diverse"]
+
+
+def awkward_pool(folder: Path) -> Path:
+    """300 samples with awkward texts; values for two thirds, vectors, near-duplicates, two subsets."""
+    rng = np.random.default_rng(1)
+    images = [
+        image_row(n, (f"{AWKWARD[n % 10]} {n}", AWKWARD[(n + 3) % 10]), source=SOURCES[n % 4])
+        | {"images": [f"{n % 5}.png"]}
+        for n in range(200)
+    ]
+    images += [{"id": "empty", "images": ["0.png"], "messages": messages(("What is it?", ""))}, "not json"]
+    videos = [video_row(n, (f"{AWKWARD[n % 10]} {n}", "A"), source=f"0_30_s_{n % 3}") for n in range(100)]
+    metrics = [
+        {
+            "qa_uid": f"{'ov::i' if n < 200 else 'vv::v'}{n % 200}::t0",
+            "amm": float(rng.exponential()),
+            "vds": float(rng.normal()),
+            "ppl": float(np.exp(3 * rng.normal())),
+            "tnc": float(rng.random()) if n % 2 else None,
+            "loss_video": float(rng.random()),
+            "loss_blind": float(rng.random()),
+            "quality_score": float(rng.random()),
+        }
+        for n in range(SAMPLES)
+        if n % 3
+    ]
+    pool = make(folder, images, videos, metrics).pool
+    for number in range(3):
+        Image.fromarray(rng.integers(0, 255, (40, 60, 3), dtype=np.uint8)).save(folder / f"{number}.png")
+    (folder / "3.png").write_text("no picture")
+    with Pool(pool).write() as connection:
+        columns = json.dumps({"embedding": {"type": "FLOAT[4]", "unit": "", "doc": "made up"}})
+        connection.execute(
+            "CREATE TABLE embedding (qa_uid VARCHAR, version INTEGER, probe VARCHAR, embedding FLOAT[4],"
+            " error VARCHAR)"
+        )
+        connection.execute(
+            "INSERT INTO embedding SELECT qa_uid, 1, '<p>', [hash(qa_uid) % 97, hash(id) % 89, turn, 1]"
+            "::FLOAT[4], NULL FROM sample"
+        )
+        connection.execute("INSERT INTO descriptor VALUES ('embedding', 'sample', 1, '<p>', ?)", [columns])
+        connection.execute(
+            "INSERT INTO duplicate_search VALUES (0.99, 1, '{}', 104, 1, 300, now()::TIMESTAMP)"
+        )
+        connection.execute(
+            "INSERT INTO media_duplicate SELECT media_id, 0, 0.995 FROM media WHERE kind = 'image' LIMIT 3"
+        )
+        connection.execute("INSERT INTO sample_duplicate SELECT qa_uid, 0, 0.995 FROM sample LIMIT 2")
+        refresh_candidate(connection)
+    select(pool, "temp", name=NAMES[0], count=60, settings=["uniform_multiplier=2"])
+    select(pool, "diverse", name=NAMES[1], count=40)
+    return pool
+
+
+@pytest.fixture(scope="module")
+def pool(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return awkward_pool(tmp_path_factory.mktemp("awkward"))
+
+
+@pytest.fixture(scope="module")
+def evaluated(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run with an evaluation: 2 checkpoints, 50 questions, 2 that could not be asked."""
+    folder = tmp_path_factory.mktemp("runs") / "temp"
+    (folder / "evaluation").mkdir(parents=True)
+    rows = [
+        {
+            "step": step,
+            "samples": 32 * step,
+            "tokens": 900 * step,
+            "frames": 64 * step,
+            "qa_uid": f"q{n}",
+            "correct": None if n >= 48 else n < 10 * step,
+            "error": "unreadable" if n >= 48 else None,
+        }
+        for step in (1, 2)
+        for n in range(50)
+    ]
+    pl.DataFrame(rows).write_parquet(folder / "evaluation" / "held_out.parquet")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def page(pool: Path, evaluated: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    made = report(pool, tmp_path_factory.mktemp("page") / "report.html", runs=[str(evaluated)])
+    return made.path
+
+
+@pytest.fixture(scope="module")
+def charts(page: Path) -> dict[str, Any]:
+    """Figures of the page by title, as the browser would read them."""
+    return read_charts(page)
+
+
+def read_charts(page: Path) -> dict[str, Any]:
+    text = page.read_text("utf-8")
+    data = json.loads(re.search(r'<script type="application/json" id="data">(.*?)</script>', text, re.S)[1])
+    places = re.findall(r'data-(chart|map)="(\d+)" role="img" aria-label="([^"]*)"', text)
+    return {html.unescape(title): data[f"{kind}s"][number] for kind, number, title in places}
+
+
+@pytest.fixture(scope="module")
+def ask(pool: Path) -> Callable[..., list[tuple[Any, ...]]]:
+    def run(query: str, *parameters: Any) -> list[tuple[Any, ...]]:
+        with Pool(pool).read() as connection:
+            return connection.execute(query, list(parameters)).fetchall()
+
+    return run
+
+
+def shown(trace: dict[str, Any]) -> dict[str, float]:
+    """Values of a bar trace by name."""
+    return {html.unescape(name): value for name, value in zip(trace["customdata"], trace["x"], strict=True)}
+
+
+def test_buckets_and_sources_are_counted(charts, ask):
+    bars = shown(charts["Samples by bucket"]["data"][0])
+    assert (
+        bars == dict(ask("SELECT bucket, count(*) FROM sample GROUP BY 1")) and sum(bars.values()) == SAMPLES
+    )
+    sources = charts["Samples by source"]["data"][0]
+    assert sources["x"] == [
+        n for (n,) in ask("SELECT count(*) AS n FROM sample GROUP BY source_group ORDER BY n DESC")
+    ]
+
+
+@pytest.mark.parametrize("value", VALUES)
+def test_histograms_count_every_value_once(charts, ask, value):
+    traces = charts[f"{value} by modality"]["data"]
+    assert {trace["name"]: sum(trace["y"]) for trace in traces} == dict(
+        ask(f"SELECT bucket, count({value}) FROM candidate GROUP BY 1")
+    )
+    for trace in traces:
+        ends = [span.split(" to ") for span in trace["customdata"]]
+        low, high = float(ends[5][0]), float(ends[19][1])
+        inside = ask(
+            f"SELECT count(*) FROM candidate WHERE bucket = ? AND {value} > ? AND {value} <= ?",
+            *(trace["name"], low, high),
+        )[0][0]
+        assert sum(trace["y"][5:20]) == pytest.approx(inside, abs=2)  # the span is told in 4 digits
+
+
+@pytest.mark.parametrize("value", VALUES)
+def test_boxes_are_quartiles(charts, ask, value):
+    box = charts[f"{value} by source"]["data"][0]
+    rows = ask(
+        f"SELECT count({value}) AS n, quantile_cont({value}, [0.05, 0.25, 0.5, 0.75, 0.95]) FROM candidate "
+        "GROUP BY source_group HAVING n > 0 ORDER BY n DESC, source_group"
+    )
+    for place, key in enumerate(("lowerfence", "q1", "median", "q3", "upperfence")):
+        assert box[key] == pytest.approx([quantiles[place] for _, quantiles in rows])
+
+
+def test_profiles_of_a_subset_are_those_of_its_members(charts, ask):
+    query = (
+        "SELECT a_len_bucket, count(*) / sum(count(*)) OVER () "
+        "FROM subset_sample JOIN candidate USING (qa_uid) "
+        "WHERE subset = ? AND role = ? GROUP BY 1"
+    )
+    pool, subset, control = charts[f"{NAMES[0]}: a_len_bucket"]["data"]
+    for trace, role in ((subset, "chosen"), (control, "uniform")):
+        assert {k: v for k, v in shown(trace).items() if v} == pytest.approx(dict(ask(query, NAMES[0], role)))
+    assert sum(pool["x"]) == pytest.approx(1)
+
+
+def test_shifts_of_means_are_in_deviations_of_the_pool(charts, ask):
+    subset = shown(charts[f"{NAMES[1]}: shift of the means"]["data"][0])
+    mean, deviation = ask("SELECT avg(vds), stddev_pop(vds) FROM candidate")[0]
+    of = ask(
+        "SELECT avg(vds) FROM subset_sample JOIN candidate USING (qa_uid) "
+        "WHERE subset = ? AND role = 'chosen'",
+        NAMES[1],
+    )[0][0]
+    assert subset["vds"] == pytest.approx((of - mean) / deviation)
+
+
+def test_overlap_is_jaccards(charts, ask):
+    members = [
+        {uid for (uid,) in ask("SELECT qa_uid FROM subset_sample WHERE role = 'chosen' AND subset = ?", name)}
+        for name in NAMES
+    ]
+    expected = len(members[0] & members[1]) / len(members[0] | members[1])
+    heat = charts["Jaccard index"]["data"][0]["z"]
+    assert heat[0][0] == heat[1][1] == 1 and heat[0][1] == heat[1][0] == pytest.approx(expected)
+
+
+def test_trajectories_leave_out_what_could_not_be_asked(charts):
+    line = charts["held_out: accuracy by samples"]["data"][0]
+    assert line["x"] == [32, 64] and line["y"] == pytest.approx([10 / 48, 20 / 48])
+    assert all(above > 0 for above in line["error_y"]["array"])
+
+
+def test_evaluations_of_the_pool_are_drawn_too(pool, tmp_path):
+    copy = tmp_path / "pool.duckdb"
+    copy.write_bytes(pool.read_bytes())
+    with Pool(copy).write() as connection:
+        connection.execute(
+            "INSERT INTO evaluation BY NAME SELECT 'mvbench' AS evaluation, '/runs/<u>' AS target, step, "
+            "step AS samples, step AS tokens, step AS frames, 11 AS questions, 1 AS errors, step AS correct "
+            "FROM range(1, 4) AS t(step)"
+        )
+    line = read_charts(report(copy, tmp_path / "r.html").path)["mvbench: accuracy by tokens"]["data"][0]
+    assert line["y"] == pytest.approx([0.1, 0.2, 0.3]) and line["name"] == "&lt;u&gt;"
+
+
+def test_the_map_has_every_point_once(charts, ask):
+    drawn = charts["Samples"]
+    assert sorted(drawn["ids"]) == [uid for (uid,) in ask("SELECT qa_uid FROM sample ORDER BY 1")]
+    by = {one["name"]: one for one in drawn["colourings"]}
+    assert {"modality", "source", *VALUES, *(f"subset {name}" for name in NAMES)} <= set(by)
+    assert by[f"subset {NAMES[0]}"]["values"].count(0) == 60
+    assert by["vds"]["values"].count(None) == 100
+
+
+def test_project_finds_the_long_axis_and_says_how_long_it_is():
+    rng = np.random.default_rng(0)
+    along = rng.normal(size=500) * 10
+    vectors = np.stack([along, rng.normal(size=500), np.zeros(500)], axis=1)
+    places, share = project(vectors, 400)
+    assert abs(np.corrcoef(places[:, 0], along)[0, 1]) > 0.999 and share == pytest.approx(1)
+    assert np.array_equal(places, project(vectors, 400)[0])
+
+
+def test_spearman_knows_order_ties_and_what_is_missing():
+    rows = pl.DataFrame(
+        {"a": [1.0, 2, 3, 4, None], "b": [1.0, 10, 100, 1000, 0], "c": [4.0, 3, 3, 1, 0], "d": [1.0] * 5}
+    )
+    assert spearman(rows, "a", "b") == pytest.approx(1)
+    assert spearman(rows, "a", "c") == pytest.approx(-math.sqrt(0.9))
+    assert spearman(rows, "a", "d") is None
+
+
+def test_edges_fit_the_values():
+    assert edges_of(pl.Series([2.0, 2.0, None])) == pytest.approx(list(np.linspace(1.5, 2.5, 41)))
+    wide = edges_of(pl.Series([0.1, 1.0, 10.0, 1000.0]))
+    assert wide[1] / wide[0] == pytest.approx(wide[40] / wide[39])
+
+
+def test_texts_are_escaped_and_pictures_shown_or_told_missing(page):
+    text = page.read_text("utf-8")
+    body, _, rest = text.partition('<script type="application/json" id="data">')
+    assert HACK in body and "<" not in rest.partition("</script>")[0]
+    for raw in (f"<script>{HACK}", "<img src=x", "<a href='", "<b>bold", "<i>temp", "\x00", "\x07"):
+        assert raw not in body
+    assert text.count("data:image/jpeg;base64,") == 3
+    assert "3.png: " in text and "no such file" in text
+    assert page.stat().st_size < 15_000_000
+
+
+def test_the_same_pool_gives_the_same_page(pool, evaluated, page, tmp_path):
+    again = report(pool, tmp_path / "again.html", runs=[str(evaluated)]).path.read_text("utf-8")
+    made = re.compile(r"Made [-0-9: ]+ UTC")
+    assert made.sub("", again) == made.sub("", page.read_text("utf-8"))
+
+
+def test_what_is_not_there_is_told_with_its_command(tmp_path):
+    bare = make(tmp_path / "bare", [image_row(0, ("What?", "That."))]).pool
+    text = html.unescape(report(bare, tmp_path / "bare.html").path.read_text("utf-8"))
+    for command in (
+        *("describe POOL", "describe POOL coverage", "select POOL --preset temp", "duplicates POOL"),
+        "evaluate runs/temp --on",
+    ):
+        assert f"<code>gdo {command}" in text
+
+
+def test_only_the_named_subsets_are_shown(pool, tmp_path):
+    charts = read_charts(report(pool, tmp_path / "one.html", subsets=["diverse"]).path)
+    assert "diverse: bucket" in charts and f"{NAMES[0]}: bucket" not in charts
+
+
+def test_wrong_use_is_told(pool, tmp_path):
+    with pytest.raises(UsageError, match="no subset 'x'; there are: <i>temp</i>, diverse"):
+        report(pool, tmp_path / "r.html", subsets=["x"])
+    with pytest.raises(UsageError, match=r"must end in \.html"):
+        report(pool, tmp_path / "r.pdf")
+    with pytest.raises(UsageError, match="make it first"):
+        report(pool, tmp_path / "nowhere" / "r.html")
+    with pytest.raises(UsageError, match="has no evaluation"):
+        report(pool, tmp_path / "r.html", runs=[str(tmp_path)])
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_command_prints_path_and_sections(pool, tmp_path):
+    path = tmp_path / "r.html"
+    told = CliRunner().invoke(app, ["report", str(pool), "-o", str(path), "--subset", "diverse", "--json"])
+    figures = json.loads(told.stdout)
+    assert told.exit_code == 0 and figures["path"] == str(path) and figures["bytes"] == path.stat().st_size
+    assert figures["samples"] == SAMPLES and "Contact sheets" in figures["sections"]
+
+
+MARKS = ".bars path, .boxlayer path, .heatmaplayer image, .scatterlayer path.point"
+DRAWN = """
+async () => {
+  const found = [];
+  for (const place of document.querySelectorAll(".chart")) {
+    place.scrollIntoView();
+    for (let tries = 0; tries < 3000 && !place.querySelector("MARKS"); tries++) {
+      await new Promise((done) => setTimeout(done, 20));
+    }
+    const size = place.querySelector(".main-svg").getBoundingClientRect();
+    const marks = place.querySelectorAll("MARKS").length;
+    found.push([place.getAttribute("aria-label"), size.width, size.height, marks]);
+  }
+  return found;
+}
+""".replace("MARKS", MARKS)
+
+
+@pytest.mark.browser
+def test_a_browser_draws_all_of_it_and_runs_nothing_else(page, charts, browser_page: BrowserPage):  # noqa: F811
+    browser_page.page.goto(page.as_uri())
+    drawn = browser_page.evaluate(DRAWN)
+    assert [title for title, *_ in drawn] == list(charts)
+    assert all(width > 200 and height > 80 and marks > 0 for _, width, height, marks in drawn)
+    images = browser_page.evaluate(
+        """async () => {
+          document.querySelectorAll("details").forEach((one) => { one.open = true; });
+          const images = [...document.querySelectorAll("img")];
+          images.forEach((one) => { one.loading = "eager"; });
+          await Promise.all(images.map((one) => one.decode()));
+          return images.map((one) => one.naturalWidth);
+        }"""
+    )
+    assert images and all(images)
+    assert browser_page.evaluate("window.hacked") is None
+    assert browser_page.errors == []
+    assert browser_page.requests == [page.as_uri()]
+
+
+@pytest.mark.browser
+def test_the_map_can_be_coloured_every_way(page, charts, browser_page: BrowserPage):  # noqa: F811
+    browser_page.page.goto(page.as_uri())
+    browser_page.evaluate("document.querySelector('[data-map]').scrollIntoView()")
+    for number, colouring in enumerate(charts["Samples"]["colourings"]):
+        browser_page.page.select_option("[data-colour]", str(number))
+        told = browser_page.evaluate(
+            "() => { const m = document.querySelector('[data-map]'); return ["
+            "m.data.reduce((n, t) => n + t.x.length, 0), "
+            "m.querySelectorAll('.scatterlayer path.point').length] }"
+        )
+        assert told == [SAMPLES, SAMPLES], colouring["name"]
+    assert browser_page.errors == []
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_light_and_dark(page, browser_page: BrowserPage, tmp_path, scheme):  # noqa: F811
+    browser_page.page.emulate_media(color_scheme=scheme)
+    browser_page.page.goto(page.as_uri())
+
+    def shades() -> tuple[float, float]:
+        """Mean brightness of a screenshot, and of the charts' letters."""
+        browser_page.page.wait_for_selector(".chart .xtick text")
+        browser_page.page.screenshot(path=tmp_path / "shot.png")
+        picture = np.asarray(Image.open(tmp_path / "shot.png").convert("L"))
+        ink = browser_page.evaluate("getComputedStyle(document.querySelector('.chart .xtick text')).fill")
+        return float(picture.mean()), sum(map(int, re.findall(r"\d+", ink)[:3])) / 3
+
+    ground, ink = shades()
+    assert (ground > 200 and ink < 80) if scheme == "light" else (ground < 80 and ink > 180)
+    browser_page.page.click("#theme")
+    other_ground, other_ink = shades()
+    assert (other_ground > 200) == (scheme == "dark") and (other_ink < 80) == (scheme == "dark")
