@@ -41,8 +41,33 @@ def explain(pool: Path | str, subset: str, qa_uid: str) -> Explanation:
     """Work the selection out again and say what became of one sample.
 
     Raises:
-        UsageError: No such subset or sample.
+        UsageError: No such subset or sample, or the subset was not selected.
         GdoError: The pool has changed since the subset was chosen, so its reasons cannot be told any more.
+    """
+    _ordinal_of(pool, qa_uid)
+    return explain_by(rework(pool, subset), pool, subset, qa_uid)
+
+
+def explain_by(worked: Worked, pool: Path | str, subset: str, qa_uid: str) -> Explanation:
+    """Say what became of one sample by a selection that `rework` gave.
+
+    Raises:
+        UsageError: The pool has no such sample.
+    """
+    explanation, keeper = _explain(worked, subset, qa_uid, _ordinal_of(pool, qa_uid))
+    if keeper is None:
+        return explanation
+    with Pool(pool).read() as connection:
+        uid = scalar(connection, "SELECT qa_uid FROM sample WHERE ordinal = ?", [keeper])
+    return replace(explanation, verdict=f"near-duplicate of {uid} (kept)")
+
+
+def rework(pool: Path | str, subset: str) -> Worked:
+    """Work a stored selection out again.
+
+    Raises:
+        UsageError: No such subset, or it was saved from a filter.
+        GdoError: The pool has changed since the subset was chosen.
     """
     with Pool(pool).read() as connection:
         stored = connection.execute(
@@ -53,13 +78,12 @@ def explain(pool: Path | str, subset: str, qa_uid: str) -> Explanation:
                 name for (name,) in connection.execute("SELECT subset FROM subset ORDER BY 1").fetchall()
             ]
             raise UsageError(f"there is no subset {subset!r}; there are: {', '.join(names) or 'none yet'}")
-        found = connection.execute("SELECT ordinal FROM sample WHERE qa_uid = ?", [qa_uid]).fetchall()
-        if not found:
-            raise UsageError(f"the pool has no sample {qa_uid!r}; ids read like ov::ID::t0 or vv::ID::t0")
-        parameters = json.loads(stored[0][0])
-        guards, guard_by = parameters.pop("guard"), parameters.pop("guard_by")
-        digest = parameters.pop("guard_digest")
-        folders, media_digest = parameters.pop("guard_media", []), parameters.pop("guard_media_digest", "")
+    parameters = json.loads(stored[0][0])
+    if "filter" in parameters:
+        raise UsageError(f"{subset!r} was saved from a filter, not selected by a preset: {parameters['sql']}")
+    guards, guard_by = parameters.pop("guard"), parameters.pop("guard_by")
+    digest = parameters.pop("guard_digest")
+    folders, media_digest = parameters.pop("guard_media", []), parameters.pop("guard_media_digest", "")
     preset = Preset.model_validate(parameters)
     media_guard = load_media_guard(Pool(pool), folders)
     with Pool(pool).read() as connection:
@@ -73,12 +97,15 @@ def explain(pool: Path | str, subset: str, qa_uid: str) -> Explanation:
         raise GdoError(
             f"the pool has changed since {subset!r} was chosen; `gdo select` it again, then explain"
         )
-    explanation, keeper = _explain(worked, subset, qa_uid, found[0][0])
-    if keeper is None:
-        return explanation
+    return worked
+
+
+def _ordinal_of(pool: Path | str, qa_uid: str) -> int:
     with Pool(pool).read() as connection:
-        uid = scalar(connection, "SELECT qa_uid FROM sample WHERE ordinal = ?", [keeper])
-    return replace(explanation, verdict=f"near-duplicate of {uid} (kept)")
+        found = connection.execute("SELECT ordinal FROM sample WHERE qa_uid = ?", [qa_uid]).fetchall()
+    if not found:
+        raise UsageError(f"the pool has no sample {qa_uid!r}; ids read like ov::ID::t0 or vv::ID::t0")
+    return int(found[0][0])
 
 
 def _explain(worked: Worked, subset: str, qa_uid: str, ordinal: int) -> tuple[Explanation, int | None]:

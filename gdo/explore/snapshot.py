@@ -1,0 +1,150 @@
+"""A pool as it was at one moment, in a file of the explorer's own.
+
+People browse for hours, and whoever has a pool open shuts its writers out. So the explorer reads the pool
+once and lets go of it. The copy has view `candidate` as a table, which answers in milliseconds what the
+view's joins take seconds for, and the other tables that people ask; it is opened as `gdo sql` opens a pool.
+"""
+
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+from gdo.explore.arrays import Arrays
+from gdo.explore.columns import Told, find_facets, find_numbers, told_columns
+from gdo.explore.rows import RowFile, write_rows
+from gdo.explore.strangers import Strangers, open_copy
+from gdo.explore.vectors import VectorIndex, read_vectors
+from gdo.pool.candidate import literal, quoted
+from gdo.pool.store import Pool
+
+_FILE = "pool.duckdb"
+_ROWS = "rows.arrow"
+_VECTORS = "vectors.npy"
+
+# What people ask beside samples; vectors and single descriptors' tables stay in the pool.
+_TABLES = """
+SELECT table_name FROM duckdb_tables()
+WHERE database_name = current_database() AND NOT internal
+    AND table_name NOT IN ('sample', 'imported', 'migration', 'evaluation_answer')
+    AND table_name NOT IN (SELECT name FROM descriptor)
+ORDER BY table_name
+"""
+
+_SAMPLE_MEDIA = """
+CREATE VIEW explored.sample_media AS
+SELECT qa_uid, generate_subscripts(media_ids, 1) - 1 AS position, unnest(media_ids) AS media_id
+FROM candidate
+"""
+
+
+@dataclass
+class Snapshot:
+    """The copy of a pool, and what is known of it.
+
+    Attributes:
+        pool: The pool it was made from.
+        stamp: What tells one state of the pool's file from another.
+        folder: Where the copy stands, and what else is made of it.
+        connection: Read-only and locked; each thread takes a cursor of it.
+        columns: The columns of `candidate`.
+        rows: The rows of `candidate`.
+        arrays: The columns that samples are filtered and sorted by, in memory.
+        vectors: Those of samples; None where the pool has none.
+    """
+
+    pool: Pool
+    stamp: tuple[int, int]
+    folder: Path
+    connection: duckdb.DuckDBPyConnection
+    columns: list[Told]
+    rows: RowFile
+    arrays: Arrays
+    vectors: VectorIndex | None
+
+    def ask(self, query: str, parameters: Sequence[Any] = ()) -> list[dict[str, Any]]:
+        """The rows of a query of ours, columns by name."""
+        with self.cursor() as cursor:
+            result = cursor.execute(query, list(parameters))
+            names = [column[0] for column in result.description]
+            return [dict(zip(names, row, strict=True)) for row in result.fetchall()]
+
+    @contextmanager
+    def cursor(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        """A connection of its own for one thread."""
+        cursor = self.connection.cursor()
+        try:
+            yield cursor
+        finally:
+            cursor.close()
+
+    @property
+    def file(self) -> Path:
+        """The copy's file."""
+        return self.folder / _FILE
+
+    def is_stale(self) -> bool:
+        """Whether the pool was written to since."""
+        return stamp_of(self.pool) != self.stamp
+
+    def close(self) -> None:
+        """Let go of the copy, and remove it."""
+        self.connection.close()
+        self.discard()
+
+    def discard(self) -> None:
+        """Remove the copy's files; who is being answered from it keeps it open to the end."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def stamp_of(pool: Pool) -> tuple[int, int]:
+    """Time and size of the pool's file; zeros where it is gone."""
+    try:
+        told = pool.path.stat()
+    except FileNotFoundError:
+        return 0, 0
+    return told.st_mtime_ns, told.st_size
+
+
+def take_snapshot(pool: Pool, strangers: Strangers, home: Path | None = None) -> Snapshot:
+    """Copy what the explorer needs of a pool.
+
+    Args:
+        pool: The pool; it is held for as long as this takes.
+        strangers: Who runs queries that people wrote.
+        home: Folder to make the copy's folder in; default the machine's for such files.
+
+    Raises:
+        GdoError: The pool cannot be opened.
+    """
+    folder = Path(tempfile.mkdtemp(prefix="gdo-explore-", dir=home))
+    try:
+        with pool.read() as connection:
+            stamp = stamp_of(pool)
+            columns = told_columns(connection)
+            _copy(connection, folder / _FILE)
+            copy = open_copy(folder / _FILE)
+            write_rows(copy, folder / _ROWS)
+            rows = RowFile(folder / _ROWS)
+            facets, numbers = find_facets(copy, columns), find_numbers(columns)
+            arrays = Arrays(copy, folder / _FILE, rows, strangers, facets, numbers)
+            vectors = read_vectors(connection, arrays, folder / _VECTORS)
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+    return Snapshot(pool, stamp, folder, copy, columns, rows, arrays, vectors)
+
+
+def _copy(connection: duckdb.DuckDBPyConnection, target: Path) -> None:
+    """Write the tables into a new file, samples in their order."""
+    tables = [name for (name,) in connection.execute(_TABLES).fetchall()]
+    connection.execute(f"ATTACH {literal(str(target))} AS explored (READ_WRITE)")
+    for name in ("candidate", *tables):
+        connection.execute(f"CREATE TABLE explored.{quoted(name)} AS FROM {quoted(name)}")
+    connection.execute(_SAMPLE_MEDIA)
+    connection.execute("DETACH explored")

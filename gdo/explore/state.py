@@ -1,0 +1,140 @@
+"""What a running explorer holds: the pool, its copy, and what was decoded."""
+
+from contextlib import suppress
+from pathlib import Path
+from threading import RLock
+from typing import Any, Self
+
+from gdo.descriptors.engine.work import medium_of
+from gdo.errors import UsageError
+from gdo.explore.frames import FrameCache, Strip, Wanted
+from gdo.explore.snapshot import Snapshot, stamp_of, take_snapshot
+from gdo.explore.strangers import Strangers
+from gdo.pool.store import Pool
+from gdo.selectors.explain import Explanation, explain_by, rework
+from gdo.selectors.select import Worked
+
+FRAMES = range(1, 17)
+SIDES = (240, 480, 960)
+VIDEO_TYPES = {
+    ".mp4": "video/mp4",
+    ".m4v": "video/mp4",
+    ".mov": "video/quicktime",
+    ".webm": "video/webm",
+    ".mkv": "video/x-matroska",
+    ".avi": "video/x-msvideo",
+    ".mpg": "video/mpeg",
+    ".mpeg": "video/mpeg",
+    ".ogv": "video/ogg",
+    ".ts": "video/mp2t",
+    ".flv": "video/x-flv",
+    ".wmv": "video/x-ms-wmv",
+    ".3gp": "video/3gpp",
+}
+"""Other files are not handed out, whatever the pool calls them."""
+
+_MEDIUM = "SELECT media_id, kind, root, paths FROM media WHERE media_id = ?"
+
+
+class Explorer:
+    """A pool that is looked through.
+
+    Attributes:
+        pool: The pool.
+        writes: Whether subsets may be saved.
+        opening: Held by whoever opens the pool: DuckDB lets one process open a file in one way at a time.
+        frames: Frames that were decoded.
+    """
+
+    def __init__(self, pool: Path | str, *, writes: bool = False, home: Path | None = None) -> None:
+        self.pool, self.writes = Pool(pool), writes
+        self.opening = RLock()
+        self.frames = FrameCache()
+        self._home = home
+        self._strangers = Strangers()
+        self._worked: tuple[tuple[str, tuple[int, int]], Worked] | None = None
+        try:
+            self._snapshot = take_snapshot(self.pool, self._strangers, home)
+        except BaseException:
+            self._end_processes()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._snapshot.close()
+        self._end_processes()
+
+    @property
+    def snapshot(self) -> Snapshot:
+        """The copy as it is now."""
+        return self._snapshot
+
+    def refresh(self) -> None:
+        """Copy the pool anew: it was written to."""
+        with self.opening:
+            old, self._snapshot = self._snapshot, take_snapshot(self.pool, self._strangers, self._home)
+        old.discard()
+
+    def warm(self) -> None:
+        """Start what takes a moment, before somebody waits for it."""
+        with suppress(Exception):
+            self._strangers.ask(self._snapshot.file, "true")
+
+    def explain(self, subset: str, qa_uid: str) -> Explanation:
+        """Why a sample was taken into a subset, or what kept it out.
+
+        The first question about a subset works its selection out again, which takes seconds on a million
+        samples; the answers to those that follow are there at once.
+
+        Raises:
+            UsageError: No such subset or sample, or the subset was not selected.
+            GdoError: The pool has changed since the subset was chosen.
+        """
+        with self.opening:
+            key = (subset, stamp_of(self.pool))
+            if self._worked is None or self._worked[0] != key:
+                self._worked = key, rework(self.pool.path, subset)
+            return explain_by(self._worked[1], self.pool.path, subset, qa_uid)
+
+    def strip(self, media_id: int, frames: int, side: int) -> Strip:
+        """Frames of a medium.
+
+        Args:
+            media_id: The medium.
+            frames: How many, from FRAMES.
+            side: About the length of a side in pixels, one of SIDES.
+
+        Raises:
+            UsageError: The pool has no such medium, or so many or such large frames are not to be had.
+        """
+        if frames not in FRAMES or side not in SIDES:
+            raise UsageError(f"give 1 to {FRAMES[-1]} frames, and a side of {', '.join(map(str, SIDES))}")
+        medium = self._medium(media_id)
+        files = tuple(str(file) for file in medium.files)
+        return self.frames.get(Wanted(medium.kind, files, frames, side * side))
+
+    def video(self, media_id: int) -> tuple[Path, str]:
+        """The file of a video, and its type.
+
+        Raises:
+            UsageError: The pool has no such video, it is no file, or of no known kind.
+        """
+        medium = self._medium(media_id)
+        if medium.kind != "video":
+            raise UsageError(f"medium {media_id} is no video file")
+        file = medium.files[0]
+        if file.suffix.lower() not in VIDEO_TYPES or not file.is_file():
+            raise UsageError(f"{file} is no video file that can be played")
+        return file, VIDEO_TYPES[file.suffix.lower()]
+
+    def _medium(self, media_id: int) -> Any:
+        found = self._snapshot.ask(_MEDIUM, [media_id]) if 0 <= media_id < 2**64 else []
+        if not found:
+            raise UsageError(f"the pool has no medium {media_id}")
+        return medium_of(found[0], self.pool.path.parent)
+
+    def _end_processes(self) -> None:
+        self._strangers.close()
+        self.frames.close()
