@@ -6,15 +6,28 @@ import json
 import shutil
 import socket
 import threading
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import polars as pl
 import pytest
 
 from gdo.errors import GdoError, UsageError
-from gdo.pool.query import run_sql
+from gdo.pool import query as module
+from gdo.pool.sandbox import Sandbox
 from gdo.pool.store import Pool
+
+SANDBOX = Sandbox()
+"""One for all: a process of its own for each query would take longer than they."""
+run_sql = partial(module.run_sql, sandbox=SANDBOX)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _end_the_sandbox() -> Iterator[None]:
+    yield
+    SANDBOX.close()
 
 
 @pytest.fixture(scope="module")

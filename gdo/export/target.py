@@ -3,12 +3,14 @@
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from glob import escape
 from pathlib import Path
 
 from gdo.errors import UsageError
 from gdo.export.manifest import exported_names
+from gdo.pool.store import locked, remove_unless_locked
 
 MANIFEST = "manifest.json"
 
@@ -44,7 +46,12 @@ class Target:
         """An empty folder to fill, with a manifest; in its place at the end of the block, or gone."""
         staging = self.path.with_name(f".{self.path.name}.{os.getpid()}.part")
         old = self.path.with_name(f".{self.path.name}.{os.getpid()}.old")
-        staging.mkdir(parents=True)
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with locked(self.path.parent), ExitStack() as held:
+            self._remove_remains()
+            staging.mkdir()
+            held.enter_context(locked(staging))
+            kept = held.pop_all()
         try:
             yield staging
             if self.is_file:
@@ -62,6 +69,16 @@ class Target:
         finally:
             shutil.rmtree(staging, ignore_errors=True)
             shutil.rmtree(old, ignore_errors=True)
+            kept.close()
+
+    def _remove_remains(self) -> None:
+        """Remove what killed exports to this place left half written, and what they had put away."""
+        name = escape(self.path.name)
+        for staging in self.path.parent.glob(f".{name}.*.part"):
+            remove_unless_locked(staging)
+        if self.path.exists():
+            for old in self.path.parent.glob(f".{name}.*.old"):
+                shutil.rmtree(old, ignore_errors=True)
 
 
 def _names(path: Path) -> set[str]:

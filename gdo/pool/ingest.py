@@ -24,7 +24,7 @@ from gdo.pool.commit import IngestReport, commit_parts
 from gdo.pool.readers import READERS, detect
 from gdo.pool.rows import Shape, has_video, shape_of
 from gdo.pool.samples import BlockResult, Settings
-from gdo.pool.store import Pool, locked, record_run, utc_now
+from gdo.pool.store import Pool, locked, record_run, remove_unless_locked, utc_now
 from gdo.pool.workers import Workers
 
 SMALL_FILE = 16 << 20
@@ -218,14 +218,15 @@ def _fingerprint(path: Path) -> str:
 
 @contextmanager
 def _work_folder(pool: Pool) -> Iterator[Path]:
-    """A fresh folder for parts, locked while it is in use; folders that killed ingests left are removed."""
+    """A fresh folder for parts, locked while it is in use; what killed ingests left is removed."""
     pool.folder.mkdir(exist_ok=True)
     with ExitStack() as held:
         with locked(pool.folder):
             for stale in pool.folder.glob("ingest-*"):
-                with locked(stale, wait=False) as free:
-                    if free:
-                        shutil.rmtree(stale, ignore_errors=True)
+                remove_unless_locked(stale)
+            if not any(pool.folder.glob("ingest-*")):  # nobody else writes media
+                for half_written in pool.folder.glob("media/*/.*.part"):
+                    half_written.unlink()
             work = Path(mkdtemp(prefix="ingest-", dir=pool.folder))
             held.enter_context(locked(work))
         held.callback(shutil.rmtree, work, ignore_errors=True)

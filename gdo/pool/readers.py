@@ -120,12 +120,13 @@ def _rows_at_a_time(size: int, rows: int) -> int:
 
 
 def _decode(batch: Any) -> list[Any]:
-    """The rows of a record batch; one that Python cannot hold is a `BadRowError`."""
+    """The rows of a record batch; one that is damaged, or that Python cannot hold, is a `BadRowError`."""
     try:
+        batch.validate(full=True)  # else damaged offsets lead beyond the memory
         return list(batch.to_pylist())
-    except (ValueError, OverflowError) as error:
+    except (ValueError, OverflowError) as error:  # Arrow's own are ValueErrors
         if batch.num_rows == 1:
-            return [BadRowError("not UTF-8" if isinstance(error, UnicodeError) else "bad value", str(error))]
+            return [BadRowError("not UTF-8" if "UTF8" in str(error) else "bad value", str(error))]
         return [row for number in range(batch.num_rows) for row in _decode(batch.slice(number, 1))]
 
 
@@ -253,7 +254,13 @@ def read_hf(path: Path) -> Iterator[Block]:
 
 
 def _arrow_batches(path: str) -> Iterator[Any]:
-    """The record batches of an Arrow stream or file, memory-mapped."""
+    """The record batches of an Arrow stream or file, memory-mapped, none longer than what it holds."""
+    for batch in _mapped_batches(path):
+        batch.validate()
+        yield batch
+
+
+def _mapped_batches(path: str) -> Iterator[Any]:
     import pyarrow as pa
 
     with pa.memory_map(path) as source:

@@ -15,6 +15,7 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
+from gdo.errors import GdoError
 from gdo.pool.readers import MAX_LINE, Block, Lines
 from gdo.pool.rows import MAX_MEDIA, MAX_NAME, MAX_TEXT, MAX_TURNS, SYNTHETIC, Shape
 from gdo.pool.samples import BlockResult, Settings, parse_items
@@ -77,7 +78,7 @@ class RegularReader:
             if done:
                 for name, frame in (("sample", samples), ("media", media)):
                     path = target.with_name(f"{target.name}-regular.{name}.parquet")
-                    frame.write_parquet(path, compression="lz4", statistics=False)
+                    _write(frame, path)
                     result.parts.append(path)
             parse_items(block.rows(done), settings, target, result)
         else:
@@ -101,6 +102,14 @@ class RegularReader:
             videos=_first_list(shape.videos),
             messages=_first(shape.messages),
         )
+
+
+def _write(frame: pl.DataFrame, path: Path) -> None:
+    """Write a part; polars has an error of its own for a full disk."""
+    try:
+        frame.write_parquet(path, compression="lz4", statistics=False)
+    except pl.exceptions.ComputeError as error:
+        raise GdoError(f"{path} cannot be written: {error}") from error
 
 
 def _lines(block: Lines) -> pa.Table:
