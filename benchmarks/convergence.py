@@ -13,13 +13,10 @@ else as released but for near-duplicates, which go (`dedup = "near"`). Shares an
 """
 
 import argparse
-import json
 import sys
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from random import Random
 from typing import Any
 
 from exam import FRAMES, IMAGE_PIXELS
@@ -28,13 +25,11 @@ from rich.console import Console
 from warm_up import ANSWER_STEPS, REAL_STEPS, SEE_STEPS, warm_up
 
 from gdo.cli.progress import progress_line
+from gdo.demo.held_out import make_held_out
 from gdo.demo.make import make_example_pool
-from gdo.demo.media import write_medium
-from gdo.demo.plan import CLEAN, REDUNDANT, Row, Sample, make_plan
-from gdo.demo.scenes import Scene
+from gdo.demo.plan import REDUNDANT
 from gdo.descriptors.describe import describe
 from gdo.descriptors.duplicates.find import find_duplicates
-from gdo.pool.atomic import write_aside
 from gdo.pool.ingest import ingest
 from gdo.report.comparison import compare_tables, write_trajectories
 from gdo.report.tables import show, table
@@ -45,8 +40,6 @@ from gdo.train.machine import Machine
 from gdo.train.sparrow.run import make_sparrow
 
 POOL_SEED, HELD_OUT_SEED = 42, 7
-HELD_OUT_OF = 3000
-"""Samples of the pool that the held-out questions are taken from."""
 DESCRIPTORS = ("motion", "temporal", "dependency", "stability", "coverage")
 CLUSTERS = 200
 RECIPE = (
@@ -62,39 +55,6 @@ RECIPE = (
     'freeze=["vision"]',
 )
 SPARROW_SHARE = 0.33
-
-
-def held_out(folder: Path, per_kind: int) -> Path:
-    """Clean multiple-choice questions, up to so many of each kind, on media of their own."""
-    file = folder / "held_out.jsonl"
-    if file.exists():
-        return file
-    for kind in ("images", "videos"):
-        (folder / kind).mkdir(parents=True, exist_ok=True)
-    plan = make_plan(HELD_OUT_OF, HELD_OUT_SEED, CLEAN)
-    taken: Counter[str] = Counter()
-    lines = []
-    pairs = [(row, sample) for row in plan.images + plan.videos for sample in row.samples]
-    Random(HELD_OUT_SEED).shuffle(pairs)
-    for row, sample in pairs:
-        kind = sample.asked.kind
-        if taken[kind] == per_kind or "\nA. " not in sample.asked.question:
-            continue
-        taken[kind] += 1
-        for medium in row.media:
-            write_medium(folder, medium)
-        lines.append(json.dumps(_record(folder, row, sample)))
-    write_aside(file, lambda path: path.write_text("\n".join(lines) + "\n"))
-    return file
-
-
-def _record(folder: Path, row: Row, sample: Sample) -> dict[str, Any]:
-    paths = [str((folder / medium.path).absolute()) for medium in row.media]
-    clip = isinstance(row.media[0].content, Scene)
-    asked = ("<video>" if clip else "<image>") * len(paths) + "\n" + sample.asked.question
-    turns = [{"role": "user", "content": asked}, {"role": "assistant", "content": sample.answer}]
-    shown = {"videos" if clip else "images": paths}
-    return {"id": sample.uid, "kind": sample.asked.kind, "messages": turns, **shown}
 
 
 def make_pool(folder: Path, samples: int, model: Path, line: Any) -> Path:
@@ -182,7 +142,7 @@ def main(arguments: Sequence[str]) -> None:
     work.mkdir(parents=True, exist_ok=True)
     model = (options.model or work / "model").absolute()
     warm_up(model, see_steps=SEE_STEPS, answer_steps=ANSWER_STEPS, real_steps=REAL_STEPS)
-    questions = held_out(work / "held_out", options.per_kind)
+    questions = make_held_out(work / "held_out", per_kind=options.per_kind, seed=HELD_OUT_SEED)
     with progress_line() as line:
         pool = make_pool(work, options.samples, model, line)
         mix = []

@@ -17,10 +17,9 @@ from gdo.demo.still_facts import still_facts
 from gdo.demo.stills import Still, Style, make_still
 from gdo.demo.text_facts import text_fact
 from gdo.demo.words import CLIP_LEADS, NO_LEADS, STILL_LEADS, Fact, ask
+from gdo.descriptors.proxy.shape import CPU
 
-FRAMES = 8
-FRAME_PIXELS = 6400
-IMAGE_PIXELS = 12_544
+FRAMES, FRAME_PIXELS, IMAGE_PIXELS = CPU.frames, CPU.frame_pixels, CPU.image_pixels
 _LEAST_STEP = 0.35
 """Pixels between two frames below which a shape stands still."""
 _LOOKS = ("colour", "shape", "heading", "ground", "object")

@@ -2,13 +2,13 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from random import Random
 from typing import Any
 
 import numpy as np
 import torch
-from exam import FRAME_PIXELS, FRAMES, IMAGE_PIXELS, draw, questions
+from exam import draw, questions
 from mosaics import TOKEN, WAYS
 from torch import Tensor
 
@@ -18,19 +18,9 @@ from gdo.descriptors.probe.forest import Forest
 from gdo.descriptors.probe.vision import group_pictures
 from gdo.descriptors.proxy.language import fit_tokenizer
 from gdo.descriptors.proxy.model import build_model
-from gdo.descriptors.proxy.shape import PATCH, Shape
+from gdo.descriptors.proxy.shape import CPU, PATCH
 
-SMALL = Shape(
-    vision_hidden=128,
-    vision_layers=3,
-    vision_heads=4,
-    deepstack=(),
-    initial=0.06,
-    vocabulary=2048,
-    frames=FRAMES,
-    image_pixels=IMAGE_PIXELS,
-    frame_pixels=FRAME_PIXELS,
-)
+SMALL = replace(CPU, vocabulary=2048)
 GROUPS = (tuple(COLOURS), SHAPES, WAYS)
 VOCABULARY = list(
     dict.fromkeys(

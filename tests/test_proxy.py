@@ -5,12 +5,15 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from importlib import resources
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load
+from tokenizers import Tokenizer
 
 from gdo.demo.make import make_example_pool
 from gdo.descriptors.probe.chat import Chat, show_media
@@ -20,6 +23,7 @@ from gdo.descriptors.probe.load import load_probe, read_card
 from gdo.descriptors.probe.packing import Packed, Tree, fill_rows, pack
 from gdo.descriptors.probe.questions import STATIC, TEMPORAL, ask_temporal
 from gdo.descriptors.proxy import make, sample, train
+from gdo.descriptors.proxy.base import LANGUAGE, WEIGHTS, start_from_base
 from gdo.descriptors.proxy.course import batches
 from gdo.descriptors.proxy.language import SPECIAL, fit_tokenizer, make_processor
 from gdo.descriptors.proxy.lessons import Lessons, make_lessons, to_pixels
@@ -35,7 +39,15 @@ from gdo.pool.ingest import ingest
 from gdo.pool.store import Pool
 
 TINY = replace(
-    CPU, hidden=32, layers=1, heads=1, vision_hidden=32, vision_layers=1, vision_heads=1, batch_tokens=512
+    CPU,
+    hidden=32,
+    layers=1,
+    heads=1,
+    vision_hidden=32,
+    vision_layers=1,
+    vision_heads=1,
+    batch_tokens=512,
+    taught=False,
 )
 STEPS = 6
 
@@ -404,3 +416,21 @@ def test_reports_are_plain_json(pool: Pool) -> None:
     report: ProxyReport = load_report(proxy_folder(pool))
     assert set(report.versions) == {"gdo", "torch", "transformers"}
     assert report.tnc_taught_by == "gdo.descriptors.temporal_text"
+
+
+def test_a_proxy_begins_with_what_the_base_knows_in_its_own_language() -> None:
+    tokenizer = fit_tokenizer(["What colour is the zyxzyx?"] * 9, 4096)
+    model = build_model(CPU, tokenizer, 1)
+    start_from_base(model, tokenizer)
+    folder = resources.files("gdo.descriptors.proxy") / "base"
+    taught = {name: value.float() for name, value in load((folder / WEIGHTS).read_bytes()).items()}
+    known = taught.pop("model.language_model.embed_tokens.weight")
+    assert all(torch.equal(model.state_dict()[name], value) for name, value in taught.items())
+    language = Tokenizer.from_str((folder / LANGUAGE).read_text())
+    vectors = model.get_input_embeddings().weight
+    same = tokenizer.convert_tokens_to_ids("Ġcolour")
+    assert torch.equal(vectors[same], known[language.token_to_id("Ġcolour")])
+    new = next(token for token in tokenizer.get_vocab() if "zyx" in token)
+    pieces = language.encode(tokenizer.convert_tokens_to_string([new]), add_special_tokens=False).ids
+    assert len(pieces) > 1
+    assert torch.allclose(vectors[tokenizer.convert_tokens_to_ids(new)], known[pieces].mean(0))

@@ -75,7 +75,7 @@ def select(
 
 def explain(
     pool: PoolPath,
-    subset: Annotated[str, typer.Argument(help="Name of a subset.")],
+    subset: Annotated[str, typer.Argument(help="Name of a subset.", metavar="SUBSET")],
     qa_uid: Annotated[str, typer.Argument(help="Id of a sample.", metavar="QA_UID")],
     json: AsJson = False,
 ) -> None:
@@ -90,7 +90,7 @@ def explain(
 
 def export(
     pool: PoolPath,
-    subset: Annotated[str, typer.Argument(help="Name of a subset.")],
+    subset: Annotated[str, typer.Argument(help="Name of a subset.", metavar="SUBSET")],
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder or file to write.")],
     format: Annotated[
         str, typer.Option(help="swift, llamafactory, llava, parquet, webdataset or ids.")
@@ -125,12 +125,18 @@ def demo(
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder for the pool and its files.")] = Path(
         "demo"
     ),
-    samples: Annotated[int, typer.Option(help="Question-answer pairs to make, about.", min=50)] = 2000,
+    samples: Annotated[
+        int | None, typer.Option(help="Question-answer pairs to make; default 2,000.", min=50)
+    ] = None,
     seed: Annotated[int, typer.Option(help="The same seed makes the same pool.")] = 42,
+    quick: Annotated[bool, typer.Option("--quick", help="A small pool, and all of it shorter.")] = False,
 ) -> None:
-    """Make an example pool with known truth, and run ingest, describe, select and export on it."""
-    from gdo.cli.progress import progress_line
-    from gdo.demo.run import run_demo
+    """Make an example pool with known truth and take it all the way, from files to compared models."""
+    from dataclasses import replace
 
+    from gdo.cli.progress import progress_line
+    from gdo.demo.run import QUICK, Size, run_demo
+
+    size = QUICK if quick else Size()
     with progress_line() as line:
-        run_demo(output, samples=samples, seed=seed, line=line)
+        run_demo(output, size=replace(size, samples=samples or size.samples), seed=seed, line=line)

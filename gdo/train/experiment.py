@@ -79,7 +79,7 @@ def experiment(
     titles = [Path(preset).stem for preset in presets]
     if seeds < 1 or not titles or len(set(titles)) < len(titles):
         raise UsageError("an experiment takes one seed or more, and presets of different names")
-    asked = {"pool": str(Path(pool).absolute()), "presets": list(presets), "model": model}
+    asked: dict[str, Any] = {"pool": str(Path(pool).absolute()), "presets": list(presets), "model": model}
     asked |= {"held_out": held_out, "recipe": str(recipe), "settings": list(settings)}
     asked |= {"seeds": seeds, "count": count, "kind": kind}
     _claim(folder, asked | {"mix": [[str(path.absolute()), share] for path, share in mix]})

@@ -81,13 +81,15 @@ def ensure_proxy(
 
 
 def untrained_proxy(pool: Pool, folder: Path, seed: int = 42, device: str = "cpu") -> Path:
-    """Write a proxy of the same tokenizer and shape with random weights, to time a probe by.
+    """Write a proxy as it is before its training: it sees, and knows nothing of the pool.
+
+    To time a probe by, or to train on a subset.
 
     Args:
         pool: The pool whose text the tokenizer is fitted on.
         folder: Where to; made if missing.
-        seed: Of the sample and the weights.
-        device: Where it is to compute, which decides on its size.
+        seed: Of the sample and of what the base leaves random.
+        device: Where it is to compute, which decides on how much of the pool its language is fitted on.
 
     Returns:
         The folder.
@@ -109,13 +111,17 @@ def _silent(what: str, done: int, total: int | None, note: str) -> None:
 
 
 def _new_model(draw: Draw, shape: Shape, seed: int) -> tuple[Any, Any]:
-    """A model with random weights and its processor."""
+    """A model in the language of the samples, and its processor."""
+    from gdo.descriptors.proxy.base import start_from_base
     from gdo.descriptors.proxy.language import fit_tokenizer, make_processor
     from gdo.descriptors.proxy.model import build_model
 
     texts = [text for row in draw.rows for text in (row.question, row.answer)]
     tokenizer = fit_tokenizer(texts, shape.vocabulary)
-    return build_model(shape, tokenizer, seed), make_processor(tokenizer, shape)
+    model = build_model(shape, tokenizer, seed)
+    if shape.taught:
+        start_from_base(model, tokenizer)
+    return model, make_processor(tokenizer, shape)
 
 
 @dataclass(frozen=True, slots=True)

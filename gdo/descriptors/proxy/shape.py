@@ -1,4 +1,4 @@
-"""How large a self-proxy is and what it is shown, for a CPU and for a GPU."""
+"""How large a self-proxy is and what it is shown; a GPU looks at more of the pool."""
 
 from dataclasses import dataclass
 
@@ -25,6 +25,7 @@ class Shape:
         deepstack: Layers of the tower whose states are added to the text part's, too.
         initial: Spread of the random weights; with the usual 0.02 so small a model hardly comes to use
             pictures.
+        taught: It begins with the weights in `base/`, which are of this size; else with random ones.
         vocabulary: Most tokens of the tokenizer.
         frames: Most frames of a video.
         image_pixels: Pixels that an image is scaled to, about.
@@ -38,19 +39,20 @@ class Shape:
     hidden: int = 128
     layers: int = 4
     heads: int = 4
-    vision_hidden: int = 96
-    vision_layers: int = 2
-    vision_heads: int = 3
-    deepstack: tuple[int, ...] = (0,)
-    initial: float = 0.08
+    vision_hidden: int = 128
+    vision_layers: int = 3
+    vision_heads: int = 4
+    deepstack: tuple[int, ...] = ()
+    initial: float = 0.06
+    taught: bool = True
     vocabulary: int = 4096
     frames: int = 8
-    image_pixels: int = 80 * 80
-    frame_pixels: int = 48 * 48
+    image_pixels: int = 112 * 112
+    frame_pixels: int = 80 * 80
     samples: int = 4096
     batch_tokens: int = 1024
     minutes: float = 4.0
-    rate: float = 2e-3
+    rate: float = 1e-3
 
     @property
     def settings(self) -> ProbeSettings:
@@ -60,18 +62,4 @@ class Shape:
 
 
 CPU = Shape()
-CUDA = Shape(
-    hidden=256,
-    layers=6,
-    heads=8,
-    vision_hidden=192,
-    vision_layers=4,
-    vision_heads=6,
-    vocabulary=8192,
-    image_pixels=128 * 128,
-    frame_pixels=96 * 96,
-    samples=32_768,
-    batch_tokens=8192,
-    minutes=10.0,
-    rate=1e-3,
-)
+CUDA = Shape(samples=32_768, batch_tokens=8192, minutes=10.0)

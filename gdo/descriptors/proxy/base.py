@@ -1,0 +1,56 @@
+"""Where a proxy starts: weights that have been taught to see, put into the language of the pool.
+
+From answers alone so small a model hardly comes to use pictures. The weights in `base/` were taught on drawn
+shapes and their words by `benchmarks/warm_up.py`; what they know of colours, shapes and ways is what a pool's
+own training begins with.
+"""
+
+from importlib import resources
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+    from transformers import PreTrainedTokenizerFast, Qwen3VLForConditionalGeneration
+
+WEIGHTS, LANGUAGE = "model.safetensors", "tokenizer.json"
+_EMBEDDING = "model.language_model.embed_tokens.weight"
+_UNKNOWN = "�"
+
+
+def start_from_base(model: "Qwen3VLForConditionalGeneration", tokenizer: "PreTrainedTokenizerFast") -> None:
+    """Give a model of the base's shape the base's weights, in place.
+
+    A token that the base does not have begins as the mean of the base's tokens for its text; what is no text
+    by itself (a part of a character) keeps its random embedding.
+
+    Args:
+        model: With random weights; only its vocabulary may differ from the base's.
+        tokenizer: Its tokenizer.
+    """
+    import torch
+    from safetensors.torch import load
+    from tokenizers import Tokenizer
+
+    folder = resources.files("gdo.descriptors.proxy") / "base"
+    weights = {name: value.float() for name, value in load((folder / WEIGHTS).read_bytes()).items()}
+    language = Tokenizer.from_str((folder / LANGUAGE).read_text(encoding="utf-8"))
+    known = weights.pop(_EMBEDDING)
+    weights.pop("lm_head.weight", None)
+    loaded = model.load_state_dict(weights, strict=False)
+    assert not loaded.unexpected_keys, loaded.unexpected_keys
+    assert set(loaded.missing_keys) <= {_EMBEDDING, "lm_head.weight"}, loaded.missing_keys
+    table = model.get_input_embeddings().weight
+    with torch.no_grad():
+        for token, number in tokenizer.get_vocab().items():
+            pieces = _pieces(token, tokenizer, language)
+            if pieces:
+                table[number] = known[pieces].mean(0)
+
+
+def _pieces(token: str, tokenizer: "PreTrainedTokenizerFast", language: "Tokenizer") -> list[int]:
+    """The base's tokens for a token's text: itself, where the base has it."""
+    same = language.token_to_id(token)
+    if same is not None:
+        return [same]
+    text = tokenizer.convert_tokens_to_string([token])
+    return [] if _UNKNOWN in text else list(language.encode(text, add_special_tokens=False).ids)
