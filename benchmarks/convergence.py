@@ -1,12 +1,13 @@
 """Does a chosen subset teach more than a uniform one? The paper's comparison in miniature, on a CPU.
 
-    python benchmarks/convergence.py WORK [--samples 6000] [--count 300] [--seeds 5] [--sparrow FILE...]
+    python benchmarks/convergence.py WORK [--samples 6000] [--count 200] [--seeds 5] [--sparrow FILE...]
         [--json FILE]
 
 In WORK are made, and gone on with after a kill: a redundant example pool (more than half of it repeated,
-wrong, or in no need of a look) and clean questions on other media; a small Qwen3-VL that can see
-(`warm_up.py`); the pool's descriptors by that model; for each seed, subsets by the four presets, a uniform
-one of their size and one of ten times it; a training of each from the same start, asked at five checkpoints.
+wrong, or in no need of a look) and clean questions on other media; two small Qwen3-VL that can see
+(`warm_up.py`); the pool's descriptors by the one that knows more; for each seed, subsets by the four
+presets, a uniform one of their size and one of ten times it; and from the model that was never asked what
+needs several frames, a training on each, with the questions asked at three checkpoints.
 
 The released presets choose 12,000 samples and more from a pool of millions; here each chooses `--count`, all
 else as released but for near-duplicates, which go (`dedup = "near"`). Shares and floors scale by themselves.
@@ -22,7 +23,7 @@ from typing import Any
 from exam import FRAMES, IMAGE_PIXELS
 from measure import machine, write_json
 from rich.console import Console
-from warm_up import ANSWER_STEPS, REAL_STEPS, SEE_STEPS, warm_up
+from warm_up import FRESH, FULL, warm_up
 
 from gdo.cli.progress import progress_line
 from gdo.demo.held_out import make_held_out
@@ -45,7 +46,7 @@ CLUSTERS = 200
 RECIPE = (
     "lr=3e-4",
     "batch=10",
-    "checkpoints=5",
+    "checkpoints=3",
     "holdout=0.0",
     f"frames={FRAMES}",
     f"max_pixels={IMAGE_PIXELS}",
@@ -57,7 +58,7 @@ RECIPE = (
 SPARROW_SHARE = 0.33
 
 
-def make_pool(folder: Path, samples: int, model: Path, line: Any) -> Path:
+def make_pool(folder: Path, samples: int, probe: Path, line: Any) -> Path:
     """Make, ingest and describe the redundant pool."""
     made = make_example_pool(
         folder / "files",
@@ -71,7 +72,7 @@ def make_pool(folder: Path, samples: int, model: Path, line: Any) -> Path:
     describe(
         pool,
         DESCRIPTORS,
-        probe=str(model),
+        probe=str(probe),
         frames=FRAMES,
         max_pixels=IMAGE_PIXELS,
         frames_as="video",
@@ -131,20 +132,20 @@ def main(arguments: Sequence[str]) -> None:
     parser = argparse.ArgumentParser(description="Presets against uniform controls, by what a model learns.")
     parser.add_argument("work", type=Path)
     parser.add_argument("--samples", type=int, default=6000)
-    parser.add_argument("--count", type=int, default=300)
+    parser.add_argument("--count", type=int, default=200)
     parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--per-kind", type=int, default=40)
-    parser.add_argument("--model", type=Path, help="where it starts; default: warmed up in WORK")
+    parser.add_argument("--per-kind", type=int, default=25)
+    parser.add_argument("--models", type=Path, help="of warm_up.py; default: made in WORK, in an hour")
     parser.add_argument("--sparrow", type=Path, nargs="+", default=[], help="long texts to mix in")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args(arguments)
     work: Path = options.work.absolute()
     work.mkdir(parents=True, exist_ok=True)
-    model = (options.model or work / "model").absolute()
-    warm_up(model, see_steps=SEE_STEPS, answer_steps=ANSWER_STEPS, real_steps=REAL_STEPS)
+    models = (options.models or work / "models").absolute()
+    warm_up(models)
     questions = make_held_out(work / "held_out", per_kind=options.per_kind, seed=HELD_OUT_SEED)
     with progress_line() as line:
-        pool = make_pool(work, options.samples, model, line)
+        pool = make_pool(work, options.samples, models / FULL, line)
         mix = []
         if options.sparrow:
             make_sparrow(options.sparrow, work / "sparrow")
@@ -153,7 +154,7 @@ def main(arguments: Sequence[str]) -> None:
             pool,
             make_presets(work / "presets"),
             work / "runs",
-            model=str(model),
+            model=str(models / FRESH),
             held_out=str(questions),
             recipe="smoke",
             settings=RECIPE,

@@ -1,6 +1,8 @@
-"""The small Qwen3-VL that `convergence.py` starts from, taught to see, to look up and to answer.
+"""The small Qwen3-VL models of `convergence.py`, taught to see, to look up and to answer.
 
-    python benchmarks/warm_up.py FOLDER [--seed 1] [--answer-steps 2400] [--real-steps 700]
+    python benchmarks/warm_up.py FOLDER [--seed 1] [--see 3000] [--look-up 200] [--answer 2400] [--real 400]
+
+The fuller of the two, in half precision, is what self-proxies begin with (`gdo/descriptors/proxy/base`).
 
 Two million parameters do not learn to see from answers alone in any time that a CPU has (LOG.md). So they
 learn in steps, each with a target for every token: first the vision tower, to say of each visual token which
@@ -13,7 +15,7 @@ import math
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -32,7 +34,6 @@ from gdo.descriptors.proxy.model import save_model
 from gdo.descriptors.proxy.shape import PATCH
 
 LEARNING_RATE = 2e-3
-SEE_STEPS, ANSWER_STEPS, REAL_STEPS = 3000, 2600, 700
 SHARPNESS = 16.0
 """Of the likeness between a visual token and a word."""
 NORM = 1.5
@@ -151,12 +152,20 @@ def drill_lesson(pupil: Pupil, rng: Random, count: int, lesson: Lesson) -> None:
 
 
 def exam_lesson(
-    pupil: Pupil, rng: Random, count: int, lesson: Lesson, *, paint: bool, looks: float, plain: float
+    pupil: Pupil,
+    rng: Random,
+    count: int,
+    lesson: Lesson,
+    *,
+    paint: bool,
+    looks: float,
+    plain: float,
+    temporal: bool,
 ) -> None:
     """Add stills and clips to a lesson, with four questions each; some are asked without the picture too."""
     for _ in range(count):
         shown: Shown = draw(rng, paint=paint)
-        asked = questions(rng, shown.content, 4, looks=looks, plain=plain)
+        asked = questions(rng, shown.content, 4, looks=looks, plain=plain, temporal=temporal)
         rows, columns = shown.height // TOKEN, shown.width // TOKEN
         lesson.words[len(lesson.trees)] = shown.words
         lesson.trees.append(media_tree(pupil, rows, columns, shown.stamps, shown.frames, asked))
@@ -278,55 +287,89 @@ def see(pupil: Pupil, rng: Random, steps: int) -> None:
     del pupil.model.where
 
 
-def answer(pupil: Pupil, rng: Random, steps: int, *, drills: int, paint: bool) -> None:
-    """Teach to look up and to answer: drills alone, plain questions, then all; or from pictures."""
+def look_up(pupil: Pupil, rng: Random, steps: int) -> None:
+    """Teach the language model to find things among imagined tokens."""
+
+    def loss_of(_: int) -> Tensor:
+        lesson = Lesson()
+        drill_lesson(pupil, rng, 20, lesson)
+        return lesson_loss(pupil, lesson, paint=False)
+
+    learn(pupil, "look up", steps, loss_of)
+
+
+def answer(pupil: Pupil, rng: Random, steps: int, *, paint: bool, temporal: bool) -> None:
+    """Teach to answer: plain questions first, on imagined tokens; or at once all of them, on pictures."""
 
     def loss_of(step: int) -> Tensor:
         lesson = Lesson()
         if not paint:
-            alone = step < drills
-            drill_lesson(pupil, rng, 20 if alone else 6, lesson)
-        if paint or not alone:
-            at = 1.0 if paint else (step - drills) / max(1, steps - drills)
-            looks, plain = max(0.0, 1 - 4 * at), max(0.0, 1 - 2 * at)
-            exam_lesson(pupil, rng, 6, lesson, paint=paint, looks=looks, plain=plain)
+            drill_lesson(pupil, rng, 6, lesson)
+        at = 1.0 if paint else step / steps
+        looks, plain = max(0.0, 1 - 4 * at), max(0.0, 1 - 2 * at)
+        exam_lesson(pupil, rng, 6, lesson, paint=paint, looks=looks, plain=plain, temporal=temporal)
         return lesson_loss(pupil, lesson, paint=paint)
 
-    learn(pupil, "answer" if paint else "look up and answer", steps, loss_of)
+    learn(pupil, "answer on pictures" if paint else "answer", steps, loss_of)
 
 
-def warm_up(folder: Path, *, seed: int = 1, see_steps: int, answer_steps: int, real_steps: int) -> None:
-    """Teach a model and save it as `from_pretrained` reads it; one that is there is kept."""
-    if folder.exists():
+@dataclass(frozen=True)
+class Steps:
+    """How long each thing is taught.
+
+    Attributes:
+        see: To say what is seen.
+        look_up: To find it.
+        answer: On imagined tokens.
+        real: On pictures.
+    """
+
+    see: int = 3000
+    look_up: int = 200
+    answer: int = 2400
+    real: int = 400
+
+
+FULL, FRESH = "full", "fresh"
+"""One that was asked everything, to probe with; and one that never was asked what needs several frames, and
+for half as long: what it lacks, it is to learn from a subset."""
+
+
+def warm_up(folder: Path, *, seed: int = 1, steps: Steps = Steps()) -> None:
+    """Teach both models and save them as `from_pretrained` reads them; those that are there are kept."""
+    if all((folder / name).exists() for name in (FULL, FRESH)):
         return
     torch.manual_seed(seed)
     pupil = make_pupil(seed)
     pupil.model.train()
     rng = Random(f"lessons/{seed}")
-    see(pupil, rng, see_steps)
-    answer(pupil, rng, answer_steps, drills=min(200, answer_steps // 4), paint=False)
-    answer(pupil, rng, real_steps, drills=0, paint=True)
-    pupil.model.eval()
+    see(pupil, rng, steps.see)
+    look_up(pupil, rng, steps.look_up)
+    begun = {name: value.clone() for name, value in pupil.model.state_dict().items()}
+    for name, share in ((FULL, 1.0), (FRESH, 0.5)):
+        pupil.model.load_state_dict(begun)
+        for count, paint in ((steps.answer, False), (steps.real, True)):
+            answer(pupil, rng, max(1, round(share * count)), paint=paint, temporal=name == FULL)
+        _save(pupil, folder / name)
+
+
+def _save(pupil: Pupil, folder: Path) -> None:
     part = folder.with_name(f"{folder.name}.part")
-    save_model(pupil.model, make_processor(pupil.tokenizer, SMALL), part)
-    part.rename(folder)
+    save_model(pupil.model.eval(), make_processor(pupil.tokenizer, SMALL), part)
+    pupil.model.train()
+    if not folder.exists():
+        part.rename(folder)
 
 
 def main(arguments: Sequence[str]) -> None:
-    parser = argparse.ArgumentParser(description="Teach the small model that convergence.py starts from.")
+    parser = argparse.ArgumentParser(description="Teach the small models that convergence.py works with.")
     parser.add_argument("folder", type=Path)
     parser.add_argument("--seed", type=int, default=1)
-    for name, steps in (("see", SEE_STEPS), ("answer", ANSWER_STEPS), ("real", REAL_STEPS)):
-        parser.add_argument(f"--{name}-steps", type=int, default=steps)
-    options = parser.parse_args(arguments)
+    for name, count in asdict(Steps()).items():
+        parser.add_argument(f"--{name.replace('_', '-')}", type=int, default=count, help="steps")
+    options = vars(parser.parse_args(arguments))
     torch.set_num_threads(1)
-    warm_up(
-        options.folder,
-        seed=options.seed,
-        see_steps=options.see_steps,
-        answer_steps=options.answer_steps,
-        real_steps=options.real_steps,
-    )
+    warm_up(options.pop("folder"), seed=options.pop("seed"), steps=Steps(**options))
 
 
 if __name__ == "__main__":

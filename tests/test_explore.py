@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import duckdb
 import numpy as np
@@ -329,6 +330,15 @@ def test_it_listens_on_this_machine_alone(pool: Path) -> None:
         taken.listen()
         with pytest.raises(UsageError, match="cannot be had"):
             explore(pool, port=taken.getsockname()[1])
+
+
+def test_the_address_answers_as_soon_as_it_is_told(pool: Path) -> None:
+    def connect(address: str) -> None:
+        parts = urlsplit(address)
+        socket.create_connection((parts.hostname, parts.port), 5).close()
+        raise KeyboardInterrupt
+
+    explore(pool, told=connect)
 
 
 # Media

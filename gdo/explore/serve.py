@@ -37,10 +37,11 @@ def explore(
         UsageError: There is no such pool, or the port is taken.
         GdoError: The pool cannot be opened.
     """
-    with socket.socket() as listening:
+    with suppress(KeyboardInterrupt), _ended_by_term(), socket.socket() as listening:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             listening.bind((HOST, port))
+            listening.listen()
         except OSError as error:
             raise UsageError(f"port {port} of {HOST} cannot be had: {error.strerror}") from error
         with Explorer(pool, writes=writes) as explorer:
@@ -51,8 +52,7 @@ def explore(
             config = uvicorn.Config(
                 app, log_level="warning", server_header=False, timeout_graceful_shutdown=1
             )
-            with suppress(KeyboardInterrupt), _ended_by_term():
-                uvicorn.Server(config).run([listening])
+            uvicorn.Server(config).run([listening])
 
 
 @contextmanager

@@ -133,11 +133,15 @@ def _explain_open(path: Path, error: duckdb.Error) -> GdoError:
 
 
 def _make(path: Path) -> None:
-    """Write a pool without samples."""
-    with duckdb.connect(str(path)) as connection:
-        connection.execute("BEGIN")
-        _migrate(connection, path)
-        connection.execute("COMMIT")
+    """Write a pool without samples, all of it in the one file: closing would not tell of a full disk."""
+    try:
+        with duckdb.connect(str(path)) as connection:
+            connection.execute("BEGIN")
+            _migrate(connection, path)
+            connection.execute("COMMIT")
+            connection.execute("CHECKPOINT")
+    finally:
+        path.with_name(path.name + ".wal").unlink(missing_ok=True)
 
 
 @contextmanager
