@@ -44,8 +44,8 @@ POOL_SEED, HELD_OUT_SEED = 42, 7
 DESCRIPTORS = ("motion", "temporal", "dependency", "stability", "coverage")
 CLUSTERS = 200
 RECIPE = (
-    "lr=3e-4",
-    "batch=10",
+    "lr=1e-3",
+    "batch=5",
     "checkpoints=3",
     "holdout=0.0",
     f"frames={FRAMES}",
@@ -134,7 +134,7 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--samples", type=int, default=6000)
     parser.add_argument("--count", type=int, default=200)
     parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--per-kind", type=int, default=25)
+    parser.add_argument("--per-kind", type=int, default=30)
     parser.add_argument("--models", type=Path, help="of warm_up.py; default: made in WORK, in an hour")
     parser.add_argument("--sparrow", type=Path, nargs="+", default=[], help="long texts to mix in")
     parser.add_argument("--json", type=Path)

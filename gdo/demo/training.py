@@ -25,8 +25,8 @@ Step = Callable[[str], None]
 Update = Callable[[str, int, int | None, str], None]
 
 RECIPE = (
-    "lr=5e-4",
-    "batch=8",
+    "lr=1e-3",
+    "batch=5",
     "frames=8",
     "max_pixels=12544",
     'frames_as="video"',

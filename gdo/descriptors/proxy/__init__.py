@@ -1,1 +1,1 @@
-"""The self-proxy: a tiny probe model, trained from scratch on the pool that it is then asked about."""
+"""The self-proxy: a tiny probe, taught to see beforehand and trained on the pool that it is asked about."""
