@@ -12,6 +12,7 @@ import typer.main
 from typer.testing import CliRunner
 
 from gdo.cli.main import app
+from gdo.selectors.preset import PRESETS
 
 HEAVY = {"torch", "duckdb", "polars", "numpy", "pyarrow", "cv2", "av", "pydantic", "orjson"}
 
@@ -185,9 +186,10 @@ def test_unreadable_media_stay_out_of_subsets(real_pool: Path, shared: Path) -> 
 
 @pytest.mark.slow
 def test_the_demo_runs_and_runs_again(tmp_path: Path) -> None:
-    first = done("demo", "-o", tmp_path / "demo", "--samples", 120)
-    assert "Spearman" in first
-    again = done("demo", "-o", tmp_path / "demo", "--samples", 120)
+    first = done("demo", "-o", tmp_path / "demo", "--quick", "--samples", 120)
+    assert "Spearman" in first and all(preset in first for preset in PRESETS)
+    assert (tmp_path / "demo" / "compare.png").is_file()
+    again = done("demo", "-o", tmp_path / "demo", "--quick", "--samples", 120)
     assert "unchanged" in again
     with duckdb.connect(str(tmp_path / "demo" / "pool.duckdb"), read_only=True) as connection:
         assert connection.execute("SELECT count(*) FROM candidate WHERE amm IS NULL").fetchall() == [(0,)]

@@ -276,8 +276,12 @@ def test_replace_takes_a_file_in_place_of_its_old_rows() -> None:
         connection.execute(
             "INSERT INTO descriptor VALUES ('ppl', 'sample', 1, '', '{}'), ('m', 'media', 1, '', '{}')"
         )
-        connection.execute("CREATE TABLE ppl AS SELECT qa_uid, 1 AS version, '' AS probe FROM sample")
-        connection.execute("CREATE TABLE m AS SELECT media_id, 1 AS version, '' AS probe FROM media")
+        connection.execute(
+            "CREATE TABLE ppl AS SELECT qa_uid, 1 AS version, '' AS probe, NULL::VARCHAR AS error FROM sample"
+        )
+        connection.execute(
+            "CREATE TABLE m AS SELECT media_id, 1 AS version, '' AS probe, NULL::VARCHAR AS error FROM media"
+        )
         connection.execute("UPDATE media SET width = 7")
     write("a.jsonl", [image_row("b"), image_row("e"), {"id": "bad"}, image_row("c")])
     report = one("a.jsonl", replace=True)

@@ -98,6 +98,8 @@ def ingest(
         workers or len(os.sched_getaffinity(0)),
     )
     target = Pool(pool, create=True)
+    if target.folder.exists():
+        _remove_leftovers(target)
     with Workers(options.workers) as crew:
         paths = [_absolute(file) for file in files]
         return [_ingest_file(target, path, options, crew, progress) for path in paths]
@@ -216,17 +218,22 @@ def _fingerprint(path: Path) -> str:
     return digest.hexdigest()
 
 
+def _remove_leftovers(pool: Pool) -> None:
+    """Remove what killed ingests left, even where nothing is left to be done."""
+    with locked(pool.folder):
+        for stale in pool.folder.glob("ingest-*"):
+            remove_unless_locked(stale)
+        if not any(pool.folder.glob("ingest-*")):  # nobody else writes media
+            for half_written in pool.folder.glob("media/*/.*.part"):
+                half_written.unlink()
+
+
 @contextmanager
 def _work_folder(pool: Pool) -> Iterator[Path]:
-    """A fresh folder for parts, locked while it is in use; what killed ingests left is removed."""
+    """A fresh folder for parts, locked while it is in use."""
     pool.folder.mkdir(exist_ok=True)
     with ExitStack() as held:
         with locked(pool.folder):
-            for stale in pool.folder.glob("ingest-*"):
-                remove_unless_locked(stale)
-            if not any(pool.folder.glob("ingest-*")):  # nobody else writes media
-                for half_written in pool.folder.glob("media/*/.*.part"):
-                    half_written.unlink()
             work = Path(mkdtemp(prefix="ingest-", dir=pool.folder))
             held.enter_context(locked(work))
         held.callback(shutil.rmtree, work, ignore_errors=True)

@@ -16,7 +16,7 @@ from multiprocessing.connection import Connection, Pipe
 from threading import Lock, Thread
 from typing import Any, Self, TypeVar
 
-from gdo.errors import GdoError
+from gdo.errors import UsageError
 
 MEMORY = 2 << 30
 """Bytes that the process may have of its own, beside files and libraries."""
@@ -65,7 +65,7 @@ class Sandbox:
             try:
                 return self._call(work, seconds)
             except BaseException as error:
-                if not isinstance(error, GdoError):
+                if not isinstance(error, UsageError):  # what used up time or memory may still hold some
                     self._end()
                 raise
 

@@ -113,6 +113,7 @@ class Made:
             nursery.did("test_determinism:go", self.place, *asdict(way).values())
         state = states.of_pool(self.place / "pool.duckdb")
         del state["run"]
+        state["files"].pop("describe/mark", None)  # what tells this pool from others, drawn at random
         for preset in ("temp", "diverse"):
             state[preset] = states.of_files(self.place / preset)
             del state[preset]["manifest.json"]
