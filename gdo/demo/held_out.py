@@ -43,7 +43,7 @@ def make_held_out(folder: Path, *, per_kind: int, seed: int) -> Path:
     media = make_plan(_DRAWN_FROM, seed, CLEAN).media
     rng.shuffle(media)
     taken: Counter[str] = Counter()
-    lines = []
+    lines: list[str] = []
     for medium in media:
         wanted = [fact for fact in _facts(medium, rng) if taken[fact.kind] < per_kind and not fact.prose]
         for fact in wanted[:_PER_MEDIUM]:
