@@ -119,12 +119,13 @@ def truth_of_subsets(pool: Path, truth: Path, folder: str) -> Mapping[str, Mappi
         .then(pl.lit("uniform"))
         .otherwise(pl.col("subset").str.strip_prefix(f"{folder}-").str.replace(r"-\d+$", ""))
     )
-    shares = named.group_by("name").agg(
+    by_seed = named.group_by("name", "subset").agg(
         wrong=pl.col("wrong_answer").mean(),
         no_look=(~pl.col("needs_media")).mean(),
         temporal=pl.col("temporal").mean(),
         repeats=1 - pl.col("duplicate_group").fill_null(pl.col("qa_uid")).n_unique() / pl.len(),
     )
+    shares = by_seed.drop("subset").group_by("name").mean()
     return {row.pop("name"): row for row in shares.sort("name").to_dicts()}
 
 
