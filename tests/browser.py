@@ -1,7 +1,6 @@
 """A headless browser for tests of pages: Debian's chromium, driven by playwright.
 
-A test module takes the fixtures by `from browser import browser_page, browser_session  # noqa: F401`, and
-marks its tests `browser`.
+`conftest.py` gives the fixtures to all tests; those that use them are marked `browser`.
 """
 
 import os

@@ -5,6 +5,9 @@ from importlib.metadata import version
 from pathlib import Path
 
 import pytest
+from browser import browser_page, browser_session
+
+__all__ = ["browser_page", "browser_session"]
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from browser import BrowserPage, browser_page, browser_session  # noqa: F401
+from browser import BrowserPage
 from explorers import BROKEN, HOSTILE, make_explored_pool
 
 from gdo.pool.query import run_sql
@@ -43,7 +43,7 @@ def address(pool: Path) -> Iterator[str]:
 
 
 @pytest.fixture
-def open_page(browser_page: BrowserPage, address: str) -> BrowserPage:  # noqa: F811
+def open_page(browser_page: BrowserPage, address: str) -> BrowserPage:
     browser_page.page.set_default_timeout(PATIENCE)
     browser_page.page.goto(address)
     browser_page.page.wait_for_selector(".card")

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
-from browser import BrowserPage, browser_page, browser_session  # noqa: F401
+from browser import BrowserPage
 from PIL import Image
 from selection_pools import image_row, make, messages, video_row
 from typer.testing import CliRunner
@@ -351,7 +351,7 @@ async () => {
 
 
 @pytest.mark.browser
-def test_a_browser_draws_all_of_it_and_runs_nothing_else(page, charts, browser_page: BrowserPage):  # noqa: F811
+def test_a_browser_draws_all_of_it_and_runs_nothing_else(page, charts, browser_page: BrowserPage):
     browser_page.page.goto(page.as_uri())
     drawn = browser_page.evaluate(DRAWN)
     assert [title for title, *_ in drawn] == list(charts)
@@ -372,7 +372,7 @@ def test_a_browser_draws_all_of_it_and_runs_nothing_else(page, charts, browser_p
 
 
 @pytest.mark.browser
-def test_the_map_can_be_coloured_every_way(page, charts, browser_page: BrowserPage):  # noqa: F811
+def test_the_map_can_be_coloured_every_way(page, charts, browser_page: BrowserPage):
     browser_page.page.goto(page.as_uri())
     browser_page.evaluate("document.querySelector('[data-map]').scrollIntoView()")
     for number, colouring in enumerate(charts["Samples"]["colourings"]):
@@ -388,7 +388,7 @@ def test_the_map_can_be_coloured_every_way(page, charts, browser_page: BrowserPa
 
 @pytest.mark.browser
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_light_and_dark(page, browser_page: BrowserPage, tmp_path, scheme):  # noqa: F811
+def test_light_and_dark(page, browser_page: BrowserPage, tmp_path, scheme):
     browser_page.page.emulate_media(color_scheme=scheme)
     browser_page.page.goto(page.as_uri())
 

@@ -86,8 +86,13 @@ def _write_words(connection: duckdb.DuckDBPyConnection, rows: Sequence[Sequence[
         if (name,) in bare:
             table = quoted(name)
             mine = words_of_keys(subject) | {column: with_unit(said) for column, said in told.items()}
+            there = connection.table(name).columns
             comments.append(f"TABLE {table} IS {literal(f'One row is what {name} says of one {subject}.')}")
-            comments += [f"COLUMN {table}.{quoted(column)} IS {literal(mine[column])}" for column in mine]
+            comments += [
+                f"COLUMN {table}.{quoted(column)} IS {literal(mine[column])}"
+                for column in mine
+                if column in there
+            ]
     comments += [f"COLUMN candidate.{quoted(column)} IS {literal(words[column])}" for column in words]
     connection.execute("".join(f"COMMENT ON {comment};" for comment in comments))
 

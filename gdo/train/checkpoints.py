@@ -55,20 +55,25 @@ def mark_whole(checkpoint: Checkpoint) -> None:
     """Declare a checkpoint whole, and drop what earlier ones keep for going on."""
     told = {name: value for name, value in asdict(checkpoint).items() if name != "path"}
     write_aside(checkpoint.path / MARK, lambda path: path.write_bytes(orjson.dumps(told)))
-    for earlier in list_checkpoints(checkpoint.path.parent):
-        if earlier.step < checkpoint.step:
-            for pattern in _RESUMES:
-                for path in earlier.path.glob(pattern):
-                    shutil.rmtree(path) if path.is_dir() else path.unlink()
+    _drop_earlier_states(checkpoint.path.parent)
+
+
+def _drop_earlier_states(run: Path) -> None:
+    """Remove what all checkpoints but the last keep for going on."""
+    for earlier in list_checkpoints(run)[:-1]:
+        for pattern in _RESUMES:
+            for path in earlier.path.glob(pattern):
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 def drop_halves(run: Path) -> None:
-    """Remove checkpoints and files that were being written when the run was killed."""
+    """Remove what was being written, or about to be removed, when the run was killed."""
     for folder in run.glob("checkpoint-*"):
         if not (folder / MARK).exists():
             shutil.rmtree(folder)
     for half_written in run.glob("**/.*.part"):
         half_written.unlink()
+    _drop_earlier_states(run)
 
 
 def resolve_model(model: str) -> str:
