@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
+from shlex import quote
 
 from gdo.demo.held_out import make_held_out
 from gdo.demo.long_texts import write_long_texts
@@ -41,8 +42,8 @@ def show_sparrow(pool: Path, folder: Path, *, texts: int, seed: int, step: Step)
     step(f"gdo sparrow {file} -o {folder / 'sparrow'}")
     made = make_sparrow([file], folder / "sparrow")
     show(sparrow_tables(asdict(made)))
-    step(f"gdo diversity {pool} --mix {folder / 'sparrow'}")
-    show(diversity_tables(asdict(measure_diversity(pool, [folder / "sparrow" / "sparrow.jsonl"]))))
+    step(f"gdo diversity {pool} --mix {made.path}")
+    show(diversity_tables(asdict(measure_diversity(pool, [made.path]))))
 
 
 def show_training(
@@ -54,9 +55,9 @@ def show_training(
     """
     model = folder / "model"
     if not model.exists():
-        untrained_proxy(Pool(pool), model, seed)
+        untrained_proxy(Pool(pool), folder / "model.part", seed).rename(model)
     questions = make_held_out(folder / "held_out", per_kind=per_kind, seed=seed + 1)
-    settings = " ".join(f"--set {setting}" for setting in RECIPE)
+    settings = " ".join(f"--set {quote(setting)}" for setting in RECIPE)
     for uniform in (False, True):
         run = folder / "runs" / ("uniform" if uniform else subset)
         control = " --uniform --multiple 1" if uniform else ""

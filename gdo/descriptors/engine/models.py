@@ -53,7 +53,7 @@ class Models(Protocol):
         """The folder of the self-proxy; None where it was not trained yet."""
 
     def imitate_proxy(self, pool: Pool, folder: Path, *, device: str) -> tuple[Path, float]:
-        """A model of the self-proxy's shape that has learned nothing; and the minutes that it would train."""
+        """A self-proxy as it is before its training on the pool; and the minutes that it would train."""
 
     def read_card(self, model: str, *, device: str, settings: ProbeSettings | None) -> ProbeCard:
         """What a model is, without loading it."""
@@ -84,7 +84,7 @@ class LocalModels:
         return proxy_folder(pool) if proxy_folder(pool).is_dir() else None
 
     def imitate_proxy(self, pool: Pool, folder: Path, *, device: str) -> tuple[Path, float]:
-        """A model of the self-proxy's shape that has learned nothing; and the minutes that it would train."""
+        """A self-proxy as it is before its training on the pool; and the minutes that it would train."""
         from gdo.descriptors.probe.load import PROXY_FILE
         from gdo.descriptors.proxy.make import untrained_proxy
         from gdo.descriptors.proxy.shape import CPU, CUDA

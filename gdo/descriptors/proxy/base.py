@@ -35,7 +35,6 @@ def start_from_base(model: "Qwen3VLForConditionalGeneration", tokenizer: "PreTra
     weights = {name: value.float() for name, value in load((folder / WEIGHTS).read_bytes()).items()}
     language = Tokenizer.from_str((folder / LANGUAGE).read_text(encoding="utf-8"))
     known = weights.pop(_EMBEDDING)
-    weights.pop("lm_head.weight", None)
     loaded = model.load_state_dict(weights, strict=False)
     assert not loaded.unexpected_keys, loaded.unexpected_keys
     assert set(loaded.missing_keys) <= {_EMBEDDING, "lm_head.weight"}, loaded.missing_keys
