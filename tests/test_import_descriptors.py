@@ -3,6 +3,7 @@
 import gzip
 import json
 import math
+import random
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,10 +13,13 @@ import polars as pl
 import pytest
 import zstandard
 
-from gdo.descriptors.importing import TOLD, import_descriptors, to_numbers
+from gdo.descriptors import number_tables
+from gdo.descriptors.importing import TOLD, ImportReport, import_descriptors
+from gdo.descriptors.number_tables import to_numbers
 from gdo.errors import UsageError
 from gdo.pool.candidate import VALUE_COLUMNS
 from gdo.pool.ingest import ingest
+from gdo.pool.readers import Lines
 from gdo.pool.store import Pool
 
 
@@ -236,3 +240,24 @@ def test_the_golden_pool_finds_its_metrics(tmp_path: Path, shared: Path) -> None
     with duckdb.connect(str(pool), read_only=True) as connection:
         counts = connection.execute("SELECT count(*), count(*) FILTER (described) FROM candidate").fetchall()
     assert counts == [(38_991, 37_370)]
+
+
+def test_whole_blocks_give_what_rows_give(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = random.Random(3)
+    numbers = [0, -7, 2**53 + 1, 0.1, 1e-300, -2.5e17, None, 123456789.123456789, 10**18]
+    rows: list[Any] = []
+    for number in range(500):
+        row = {"qa_uid": f"ov::{number}::t0", "note": "x", "tags": [number]}
+        for name in rng.sample(["amm", "vds", "tnc_score", "cluster_id", "ppl"], rng.randint(0, 5)):
+            row[name] = rng.choice(numbers)
+        rows.append(row)
+    tables = []
+    for whole in (True, False):
+        if not whole:
+            monkeypatch.setattr(number_tables, "read_objects", lambda *_: None)
+        report, seen = ImportReport("m"), set[str]()
+        file = write(tmp_path / "m.jsonl", rows)
+        tables.append((list(number_tables.number_tables(file, seen, report)), seen, report))
+        block = Lines(1, file.read_bytes())
+        assert (number_tables._with_objects(block)[1] is not None) == whole
+    assert tables[0] == tables[1]

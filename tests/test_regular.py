@@ -6,11 +6,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gdo.pool import typed
 from gdo.pool.readers import Lines
 from gdo.pool.regular import RegularReader
 from gdo.pool.rows import shape_of
@@ -189,3 +191,61 @@ def test_lines_that_are_not_utf8_are_told(tmp_path: Path) -> None:
     talk = [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]
     good = json.dumps({"id": "1", "images": ["x.jpg"], "messages": talk}).encode()
     assert assert_same(b"\n".join([good, b'{"id": "\xff"}', good]), SETTINGS, tmp_path) == 0
+
+
+GOOD = {
+    "id": "1",
+    "images": ["x.jpg"],
+    "messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}],
+}
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        b'{"id": "2", "n": Inf}',
+        b'{"id": "2", "n": -NaN}',
+        b'{"id": "2", "n": NaN}',
+        b'{"id": "2", "n": Infinity}',
+        b'{"id": "2", "n": 01}',
+        b'{"id": "2", "n": 1e999}',
+        b'{"id": "2"}{"id": "3"}',
+        b'{"id": "2"}{"id": "3"}\n',
+        b'{"id": "2",\n"n": 1}',
+        b'{"id": "2", "n": {"x": 1}\n}',
+        b'\xef\xbb\xbf{"id": "2"}',
+        b'{"id": "2"}\r',
+        b' {"id": "2"} ',
+        b'{"id": "2", "id": "3"}',
+        b'{"id": "2", "i\\u0064": "3"}',
+        b'{"id": "2", "n": "\\ud800"}',
+        b'{"id": "2", "n": "\xff"}',
+        b'{"id": "2", "n": "a\tb"}',
+        b"",
+        b"[]",
+        b"null",
+        b"{}",
+        b"{",
+    ],
+)
+def test_one_odd_line_among_good_ones(odd: bytes, tmp_path: Path) -> None:
+    good = json.dumps(GOOD).encode()
+    odd = odd.replace(b'{"id"', json.dumps(GOOD)[:-1].replace('"id": "1", ', "").encode() + b', "id"')
+    assert_same(b"\n".join([good, odd, good]), SETTINGS, tmp_path)
+
+
+def test_both_typed_readers_mean_the_same() -> None:
+    rng = random.Random(5)
+    rows = [{**GOOD, "data_source": text(rng), "video_id": text(rng)} for _ in range(200)]
+    for number, made in enumerate(rows):
+        if number % 3 == 0:
+            made["messages"] = [None, {}, {"from": "human", "value": text(rng), "x": 1}]
+        if number % 5 == 0:
+            made["images"], made["bucket"] = [None, "a"], "synthetic_text_video"
+    block = Lines(3, "\n".join(map(json.dumps, rows)).encode())
+    shape = shape_of("auto")
+    whole = typed._whole_block(block, shape)
+    with duckdb.connect() as connection:
+        usual = typed._usual_rows(block, shape, connection)
+    assert whole is not None
+    assert whole.select(usual.columns).to_dicts() == usual.to_dicts()

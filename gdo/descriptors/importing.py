@@ -4,37 +4,23 @@ The file is read outside the database into one Parquet file of numbers, which a 
 merges into table `imported`.
 """
 
-import math
 import os
 import time
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass, field
-from itertools import islice
 from pathlib import Path
-from typing import Any
 
 import duckdb
-import numpy as np
-import pyarrow as pa
-import pyarrow.dataset as ds
 import pyarrow.parquet as pq
-from numpy.typing import NDArray
 
+from gdo.descriptors.number_tables import SCHEMA, number_tables, source_of
 from gdo.errors import UsageError
-from gdo.pool.candidate import VALUE_COLUMNS, refresh_candidate
-from gdo.pool.readers import READERS, detect
-from gdo.pool.rows import BadRowError
+from gdo.pool.candidate import VALUE_COLUMNS, literal, refresh_candidate
 from gdo.pool.samples import without_garbage_collection
 from gdo.pool.store import Pool, record_run, scalar, utc_now
 
-ALIASES = {"tnc_score": "tnc"}
-"""The reference's names of columns that are called otherwise here."""
-ROWS_AT_A_TIME = 20_000
 TOLD = 5
 """Broken lines told one by one; all are counted."""
-
-_SCHEMA = pa.schema({"qa_uid": pa.string(), "line": pa.int64()} | dict.fromkeys(VALUE_COLUMNS, pa.float64()))
 
 
 @dataclass(slots=True)
@@ -96,7 +82,8 @@ def import_descriptors(pool: Path | str, file: Path | str) -> ImportReport:
     try:
         _read_numbers(path, numbers, report)
         with target.write() as connection:
-            connection.register("number", ds.dataset(numbers, format="parquet"))
+            view = f"CREATE TEMP VIEW number AS SELECT * FROM read_parquet({literal(str(numbers))})"
+            connection.execute(view)
             _merge(connection, report)
             record_run(connection, "import-descriptors", {"path": str(path)}, started)
     finally:
@@ -109,86 +96,21 @@ def _read_numbers(path: Path, numbers: Path, report: ImportReport) -> None:
     """Write the file's values as numbers, and report its rows and columns."""
     seen: set[str] = set()
     with (
-        pq.ParquetWriter(numbers, _SCHEMA, compression="lz4", use_dictionary=False) as writer,
+        pq.ParquetWriter(numbers, SCHEMA, compression="lz4", use_dictionary=False) as writer,
         without_garbage_collection(),
     ):
-        for lines, rows in _chunks(path, seen, report):
-            writer.write_table(_numbers(lines, rows, seen, report))
+        for table in number_tables(path, seen, report):
+            writer.write_table(table)
     if "qa_uid" not in seen:
         told = f"its columns are {', '.join(sorted(seen))}" if seen else "; ".join(report.broken_lines)
         raise UsageError(
             f"{path} has no column qa_uid, by which values find their samples ({told or 'no rows'})"
         )
-    report.columns = [name for name in VALUE_COLUMNS if _source(name, seen)]
-    sources = {_source(name, seen) for name in report.columns}
+    report.columns = [name for name in VALUE_COLUMNS if source_of(name, seen)]
+    sources = {source_of(name, seen) for name in report.columns}
     report.unknown_columns = sorted(seen - {"qa_uid"} - sources)
     if not report.columns:
         raise UsageError(f"{path} has no column of values; known are {', '.join(VALUE_COLUMNS)}")
-
-
-def _source(column: str, seen: set[str]) -> str | None:
-    """What a column is called in the file; None where it is not there."""
-    names = (column, *(alias for alias, name in ALIASES.items() if name == column))
-    return next((name for name in names if name in seen), None)
-
-
-def _chunks(
-    path: Path, seen: set[str], report: ImportReport
-) -> Iterator[tuple[list[int], list[dict[str, Any]]]]:
-    """Lines and rows of the good rows, some at a time; the others are told, and all columns are noted."""
-    container = detect(path)
-    if container not in {"jsonl", "json", "parquet"}:
-        raise UsageError(f"{path} is neither JSON lines nor JSON nor Parquet")
-    items = (item for block in READERS[container](path) for item in block.rows())
-    while some := list(islice(items, ROWS_AT_A_TIME)):
-        seen.update(*(row for _, row in some if isinstance(row, dict)))
-        good = []
-        for line, row in some:
-            if flaw := _flaw(row):
-                report.tell_broken(line, flaw)
-            else:
-                good.append((line, row))
-        report.rows += len(good)
-        yield [line for line, _ in good], [row for _, row in good]
-
-
-def _flaw(row: Any) -> str | None:
-    """Why a row cannot be used."""
-    if isinstance(row, dict):
-        return "no qa_uid" if row.get("qa_uid") in (None, "") else None
-    return str(row) if isinstance(row, BadRowError) else "not an object"
-
-
-def _numbers(lines: list[int], rows: list[dict[str, Any]], seen: set[str], report: ImportReport) -> pa.Table:
-    """Rows as a table of numbers."""
-    columns: dict[str, Any] = {"qa_uid": [str(row["qa_uid"]) for row in rows], "line": lines}
-    for name in VALUE_COLUMNS:
-        source = _source(name, seen)
-        if source:
-            values = to_numbers([row.get(source) for row in rows])
-            columns[name] = pa.array(values, mask=np.isnan(values))
-            report.missing[name] += columns[name].null_count
-        else:
-            columns[name] = pa.nulls(len(rows), pa.float64())
-    return pa.table(columns, schema=_SCHEMA)
-
-
-def to_numbers(values: list[Any]) -> NDArray[np.float64]:
-    """Numbers as float64; whatever is null, not finite or not a number is NaN."""
-    if {type(value) for value in values} <= {int, float, type(None)}:
-        numbers = np.array(values, dtype=np.float64)
-    else:
-        numbers = np.array([_to_number(value) for value in values], dtype=np.float64)
-    return np.where(np.isfinite(numbers), numbers, np.nan)
-
-
-def _to_number(value: Any) -> float:
-    if isinstance(value, bool | bytes):
-        return math.nan
-    try:
-        return float(value)
-    except (TypeError, ValueError, OverflowError):
-        return math.nan
 
 
 def _merge(connection: duckdb.DuckDBPyConnection, report: ImportReport) -> None:

@@ -5,9 +5,6 @@ tens of times faster. Whatever is not plainly good (a flaw, an odd type, a mix o
 reason is only ever told in one place.
 """
 
-import json
-from collections.abc import Sequence
-from functools import lru_cache
 from pathlib import Path
 
 import duckdb
@@ -16,37 +13,27 @@ import polars as pl
 import pyarrow as pa
 
 from gdo.errors import GdoError
-from gdo.pool.readers import MAX_LINE, Block, Lines
-from gdo.pool.rows import MAX_MEDIA, MAX_NAME, MAX_TEXT, MAX_TURNS, SYNTHETIC, Shape
+from gdo.pool.byte_texts import ByteTexts
+from gdo.pool.readers import Block, Lines
+from gdo.pool.rows import MAX_MEDIA, MAX_NAME, MAX_TEXT, MAX_TURNS, Shape
 from gdo.pool.samples import BlockResult, Settings, parse_items
-from gdo.pool.text import CHOICE_WORDS, TEMPORAL_WORDS, hash64, source_group, word_pattern, words_of
+from gdo.pool.text import (
+    CHOICE_WORDS,
+    TEMPORAL_WORDS,
+    hash64,
+    source_group,
+    tokens_of,
+    word_pattern,
+    words_of,
+)
+from gdo.pool.typed import NAMES, given, typed_rows
 
 _SPACE = " \t\n\r\x0b\x0c\x1c\x1d\x1e\x1f\x85\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007"
 _SPACE += "\u2008\u2009\u200a\u2028\u2029\u202f\u205f\u3000"
 """What Python calls white space."""
 
-_TOKEN = "[a-z0-9_]+"
 _OPTION_LINE = rf"\n[{_SPACE}]*A[.)]"
 
-_NAMES = ("id", "video_id", "data_source")
-_FILES = ("image", "video")
-_LISTS = ("images", "videos")
-_TALKS = ("messages", "conversations")
-_TURN = {"role": "VARCHAR", "from": "VARCHAR", "content": "VARCHAR", "value": "VARCHAR"}
-_STRUCTURE = json.dumps(
-    dict.fromkeys((*_NAMES, "bucket", *_FILES), "VARCHAR")
-    | {key: ["VARCHAR"] for key in _LISTS}
-    | {key: [_TURN] for key in _TALKS}
-)
-# DuckDB lets a comma trail, and of a repeated key takes the first: such lines are left to the other way.
-_PARSE = r"""
-SELECT line, json_structure(text) AS structure, from_json(text, $structure) AS row
-FROM (
-    SELECT line, text, json_keys(text) AS keys FROM lines
-    WHERE TRY(json_valid(text)) AND NOT regexp_matches(text, ',\s*[}\]]')
-)
-WHERE len(keys) = len(list_distinct(keys))
-"""
 _USER, _ASSISTANT = ["user", "human"], ["assistant", "gpt"]
 
 
@@ -55,20 +42,29 @@ class RegularReader:
 
     def __init__(self) -> None:
         self._connection = duckdb.connect(config={"threads": 1})
+        self._first: tuple[Lines, pl.DataFrame] | None = None
 
     def close(self) -> None:
         """Let go of DuckDB."""
         self._connection.close()
 
     def suits(self, block: Block, shape: Shape) -> bool:
-        """Whether most rows of a block are regular."""
-        return isinstance(block, Lines) and 2 * len(self._parse(block, shape)) > block.data.count(b"\n")
+        """Whether most rows of a file's first block are regular."""
+        if not isinstance(block, Lines):
+            return False
+        rows = typed_rows(block, shape, self._connection)
+        self._first = block, rows
+        return 2 * len(rows) > _lines(block)
 
     def parse_block(self, block: Block, settings: Settings, target: Path) -> BlockResult:
         """As `samples.parse_block`, with the regular rows of the block taken all at once."""
         result, done = BlockResult(), set[int]()
         if isinstance(block, Lines):
-            rows = self._parse(block, settings.shape)
+            first, self._first = self._first, None
+            if first is not None and first[0] is block:
+                rows = first[1]
+            else:
+                rows = typed_rows(block, settings.shape, self._connection)
             if settings.kind == "image" and not settings.forced and _has_video(rows):
                 result.saw_video = True
                 return result
@@ -80,28 +76,15 @@ class RegularReader:
                     path = target.with_name(f"{target.name}-regular.{name}.parquet")
                     _write(frame, path)
                     result.parts.append(path)
-            parse_items(block.rows(done), settings, target, result)
+            if len(done) < _lines(block) or block.oversized:
+                parse_items(block.rows(done), settings, target, result)
         else:
             parse_items(block.rows(), settings, target, result)
         return result
 
-    def _parse(self, block: Lines, shape: Shape) -> pl.DataFrame:
-        """Rows whose values have the usual types: line, names, images and videos as lists, messages."""
-        lines = _lines(block)
-        with self._connection.cursor() as cursor:
-            cursor.register("lines", lines)
-            found = cursor.sql(_PARSE, params={"structure": _STRUCTURE}).to_arrow_table()
-        frame = pl.DataFrame(pl.from_arrow(found))
-        usual = [name for name in frame["structure"].unique().to_list() if _is_usual(name, shape)]
-        rows = frame.filter(pl.col("structure").is_in(usual)).drop("structure").unnest("row")
-        return rows.select(
-            "line",
-            *_NAMES,
-            bucket=pl.when(pl.col("bucket") == SYNTHETIC).then("bucket"),
-            images=_first_list(shape.images),
-            videos=_first_list(shape.videos),
-            messages=_first(shape.messages),
-        )
+
+def _lines(block: Lines) -> int:
+    return block.data.count(b"\n") + (not block.data.endswith(b"\n"))
 
 
 def _write(frame: pl.DataFrame, path: Path) -> None:
@@ -112,24 +95,9 @@ def _write(frame: pl.DataFrame, path: Path) -> None:
         raise GdoError(f"{path} cannot be written: {error}") from error
 
 
-def _lines(block: Lines) -> pa.Table:
-    """The lines of a block with their numbers; none where the block is not UTF-8."""
-    data = block.data + b"\n"
-    ends = np.flatnonzero(np.frombuffer(data, np.uint8) == ord("\n"))
-    offsets = np.concatenate([[0], ends + 1]).astype(np.int64)
-    text = pa.LargeStringArray.from_buffers(len(ends), pa.py_buffer(offsets), pa.py_buffer(data))
-    try:
-        text.validate(full=True)
-    except pa.ArrowInvalid:
-        text = text.slice(0, 0)
-    lines = pa.table({"line": np.arange(block.start, block.start + len(text)), "text": text})
-    short = np.diff(offsets[: len(text) + 1]) <= MAX_LINE
-    return lines if short.all() else lines.filter(short)
-
-
 def _has_video(rows: pl.DataFrame) -> bool:
     """Whether a row marks the file as a video file."""
-    return bool(rows.select((_given("video_id") | pl.col("videos").is_not_null()).any()).item())
+    return bool(rows.select((given("video_id") | pl.col("videos").is_not_null()).any()).item())
 
 
 def _take(rows: pl.DataFrame, settings: Settings) -> tuple[pl.DataFrame, pl.DataFrame]:
@@ -143,60 +111,15 @@ def _take(rows: pl.DataFrame, settings: Settings) -> tuple[pl.DataFrame, pl.Data
     return _samples(rows.with_columns(ids), pairs), media
 
 
-@lru_cache(maxsize=4096)
-def _is_usual(structure: str, shape: Shape) -> bool:
-    """Whether a row with these types means what it seems to."""
-    row = json.loads(structure)
-    if not isinstance(row, dict):
-        return False
-    texts = {"VARCHAR", "NULL", None}
-    for key in (*_NAMES, *shape.images, *shape.videos):
-        kind = row.get(key)
-        if key in _LISTS:
-            if kind not in ("NULL", None, ["NULL"], ["VARCHAR"]):
-                return False
-        elif isinstance(kind, list | dict) or kind not in texts:
-            return False
-    for key in shape.messages:
-        kind = row.get(key)
-        if kind in ("NULL", None, ["NULL"]):
-            continue
-        turn = kind[0] if isinstance(kind, list) else None
-        if not isinstance(turn, dict):
-            return False
-        if any(isinstance(turn.get(k), list | dict) or turn.get(k) not in texts for k in _TURN):
-            return False
-    return True
-
-
-def _given(name: str) -> pl.Expr:
-    return pl.col(name).is_not_null() & (pl.col(name) != "")
-
-
-def _first(keys: Sequence[str]) -> pl.Expr:
-    """The first list of these that is not empty."""
-    return pl.coalesce(pl.when(pl.col(key).list.len() > 0).then(pl.col(key)) for key in keys)
-
-
-def _first_list(keys: Sequence[str]) -> pl.Expr:
-    """The first of these keys that says something, as a list."""
-    return pl.coalesce(
-        pl.when(pl.col(key).list.len() > 0).then(pl.col(key))
-        if key in _LISTS
-        else pl.when(_given(key)).then(pl.concat_list(key))
-        for key in keys
-    )
-
-
 def _with_plain_media(rows: pl.DataFrame, kind: str) -> pl.DataFrame:
     """Rows with media of one sort, the sort of the file, and short names."""
     wanted = pl.col("images").is_not_null() != pl.col("videos").is_not_null()
     if kind == "image":
         wanted &= pl.col("images").is_not_null()
-    short = [pl.col(name).fill_null("").str.len_chars() <= MAX_NAME for name in _NAMES]
+    short = [pl.col(name).fill_null("").str.len_chars() <= MAX_NAME for name in NAMES]
     few = pl.coalesce("images", "videos").list.len() <= MAX_MEDIA
     rows = rows.filter(wanted, few, *short, pl.col("messages").list.len() <= MAX_TURNS)
-    for name in _LISTS:
+    for name in ("images", "videos"):
         odd = pl.element().is_null() | pl.element().str.contains(r"^file://|^\s*$|\x00|^[\x1c-\x1f]")
         flat = rows[name].explode(empty_as_null=False, keep_nulls=False)
         if flat.null_count() or flat.str.contains(r"^file://|^\s*$|\x00|^[\x1c-\x1f]").any():
@@ -215,7 +138,7 @@ def _pair_up(rows: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
         .select(
             "row",
             "broken",
-            role=pl.when(_given("role")).then("role").otherwise("from"),
+            role=pl.when(given("role")).then("role").otherwise("from"),
             text=pl.coalesce("content", "value").fill_null(""),
         )
         .with_columns(user=pl.col("role").is_in(_USER), assistant=pl.col("role").is_in(_ASSISTANT))
@@ -270,9 +193,9 @@ def _named(rows: pl.DataFrame, settings: Settings) -> pl.DataFrame:
     prefix = f"{settings.name}:" if settings.name else ""
     made = pl.format("video-{}" if video else "onevision-{}", "line")
     source = pl.col("data_source").fill_null("llava_video" if video else "onevision")
-    rows = rows.with_columns(id=pl.when(_given("id")).then("id").otherwise(made), data_source=source)
+    rows = rows.with_columns(id=pl.when(given("id")).then("id").otherwise(made), data_source=source)
     groups = {value: source_group(value) for value in rows["data_source"].unique().to_list()}
-    uid = pl.when(_given("video_id")).then("video_id").otherwise(pl.lit(prefix) + pl.col("id"))
+    uid = pl.when(given("video_id")).then("video_id").otherwise(pl.lit(prefix) + pl.col("id"))
     return rows.with_columns(
         stem=pl.lit(("vv::" if video else "ov::") + prefix) + pl.col("id") + "::t",
         video_uid=uid if video else pl.lit(""),
@@ -318,9 +241,9 @@ def _samples(rows: pl.DataFrame, pairs: pl.DataFrame) -> pl.DataFrame:
     frame = pairs.with_columns(turn=pl.int_range(pl.len(), dtype=pl.Int32).over("row")).join(
         rows.select("row", "stem", *columns), on="row", how="left", maintain_order="left"
     )
-    question, answer = _normalised(frame["question"]), _normalised(frame["answer"])
-    tokens = answer.str.to_lowercase().str.extract_all(_TOKEN)
-    temporal, choice = _words(question)
+    asked, answered = ByteTexts(frame["question"]), ByteTexts(frame["answer"], distinct=True)
+    question, answer = _normalised(frame["question"], asked), _normalised(frame["answer"], answered)
+    temporal, choice = _words(question, asked)
     uid = frame.select(pl.concat_str("stem", "turn")).to_series()
     pair = frame.select(pl.concat_str(question, answer, separator="|||")).to_series()
     return frame.select(
@@ -329,9 +252,9 @@ def _samples(rows: pl.DataFrame, pairs: pl.DataFrame) -> pl.DataFrame:
         "turn",
         "question",
         "answer",
-        question_tokens=question.str.to_lowercase().str.count_matches(_TOKEN).cast(pl.Int32),
-        answer_tokens=tokens.list.len().cast(pl.Int32),
-        answer_distinct=tokens.list.n_unique().cast(pl.Int32),
+        question_tokens=asked.tokens.astype(np.int32),
+        answer_tokens=answered.tokens.astype(np.int32),
+        answer_distinct=answered.distinct.astype(np.int32),
         temporal_words=temporal,
         mcq=choice,
         mcq_raw=choice | frame["question"].str.contains(_OPTION_LINE),
@@ -341,9 +264,9 @@ def _samples(rows: pl.DataFrame, pairs: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def _normalised(texts: pl.Series) -> pl.Series:
+def _normalised(texts: pl.Series, seen: ByteTexts) -> pl.Series:
     """`text.normalise`, for texts without white space at their ends."""
-    odd = (texts.str.contains("  ", literal=True) | texts.str.contains(f"[{_SPACE[1:]}]")).arg_true()
+    odd = np.union1d(seen.uneven, seen.wide)
     return texts.scatter(odd, texts.gather(odd).str.replace_all(f"[{_SPACE}]+", " ")) if len(odd) else texts
 
 
@@ -355,12 +278,11 @@ def _series(name: str, array: pa.Array) -> pl.Series:
     return pl.Series(name, pl.from_arrow(array))
 
 
-def _words(questions: pl.Series) -> tuple[pl.Series, pl.Series]:
+def _words(questions: pl.Series, seen: ByteTexts) -> tuple[pl.Series, pl.Series]:
     """Which questions have a temporal word, and which a choice; beyond ASCII, Python's word bounds decide."""
     found = [questions.str.contains(f"(?i){word_pattern(w)}") for w in (TEMPORAL_WORDS, CHOICE_WORDS)]
-    wide = (questions.str.len_bytes() != questions.str.len_chars()).arg_true()
-    if len(wide):
-        told = [words_of(question, []) for question in questions.gather(wide).to_list()]
+    if len(seen.wide):
+        told = [words_of(text, tokens_of(text)) for text in questions.gather(seen.wide).to_list()]
         for number, values in enumerate(zip(*told, strict=True)):
-            found[number] = found[number].scatter(wide, pl.Series(values))
+            found[number] = found[number].scatter(seen.wide, pl.Series(values))
     return found[0], found[1]

@@ -1,13 +1,13 @@
 """Who parses the blocks of a file: threads where its rows are regular, else processes that go row by row."""
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from itertools import chain
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Self
+from typing import Self, TypeVar
 
 from gdo.errors import GdoError
 from gdo.pool.child import end_with_parent
@@ -17,6 +17,22 @@ from gdo.pool.samples import BlockResult, Settings, parse_block, without_garbage
 
 MAX_THREADS = 8
 """Of one process: memory stays bounded on a machine of any size."""
+
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+def in_threads(function: Callable[[Item], Result], items: Iterable[Item], threads: int) -> Iterator[Result]:
+    """What a function gives for each item, in order; at most two items are in flight for each thread."""
+    waiting: deque[Future[Result]] = deque()
+    with ThreadPoolExecutor(threads) as executor:
+        for item in items:
+            waiting.append(executor.submit(function, item))
+            if len(waiting) >= 2 * threads:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
 
 
 class Workers:
@@ -58,15 +74,14 @@ class Workers:
         """Parse in threads of this process; at most two blocks are in flight for each."""
         assert self._reader is not None
         parse = self._reader.parse_block
-        waiting: deque[Future[BlockResult]] = deque()
-        with ThreadPoolExecutor(min(self.count, MAX_THREADS)) as threads, without_garbage_collection():
-            for number, block in enumerate(blocks):
-                name = target.with_name(f"{target.name}-{number:06d}")
-                waiting.append(threads.submit(parse, block, settings, name))
-                if len(waiting) >= 2 * min(self.count, MAX_THREADS):
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
+        threads = min(self.count, MAX_THREADS)
+
+        def parse_numbered(numbered: tuple[int, Block]) -> BlockResult:
+            number, block = numbered
+            return parse(block, settings, target.with_name(f"{target.name}-{number:06d}"))
+
+        with without_garbage_collection():
+            yield from in_threads(parse_numbered, enumerate(blocks), threads)
 
     def here(self, blocks: Iterator[Block], settings: Settings, target: Path) -> Iterator[BlockResult]:
         """Parse in this process."""

@@ -15,10 +15,6 @@ import duckdb
 import numpy as np
 import pyarrow as pa
 
-from gdo.descriptors.describe import describe
-from gdo.descriptors.duplicates.media import copies
-from gdo.descriptors.duplicates.prints import read_prints, write_prints
-from gdo.descriptors.fingerprint import Fingerprint
 from gdo.errors import MediaError, UsageError
 from gdo.pool.atomic import write_aside
 from gdo.pool.media import MediaKind, read_frames
@@ -81,6 +77,12 @@ def load_media_guard(pool: Pool, folders: Sequence[Path | str], told: Told | Non
     """
     if not folders:
         return NO_MEDIA
+    # What describes media takes half a second to load.
+    from gdo.descriptors.describe import describe
+    from gdo.descriptors.duplicates.media import copies
+    from gdo.descriptors.duplicates.prints import read_prints, write_prints
+    from gdo.descriptors.fingerprint import Fingerprint
+
     files = [file for folder in folders for file in _files(Path(folder))]
     cache = pool.folder / "guard"
     cache.mkdir(parents=True, exist_ok=True)
@@ -115,6 +117,8 @@ def _files(folder: Path) -> Iterator[Path]:
 
 def _fingerprint(file: Path, cache: Path) -> tuple[str, bytes]:
     """Hash of a file's content, and its packed fingerprint; empty where none can be taken."""
+    from gdo.descriptors.fingerprint import Fingerprint
+
     with file.open("rb") as stream:
         digest = blake2b(digest_size=16)
         while some := stream.read(1 << 20):
