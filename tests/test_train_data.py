@@ -1,17 +1,19 @@
 """Samples on their way to the model: read, placed, ordered, dealt, encoded, packed."""
 
+import json
 import os
 from collections import Counter
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from qwen_models import save_qwen
 from torch.utils.flop_counter import FlopCounterMode
-from train_data import make_rows, read_rows, write_rows
+from train_data import make_rows, read_rows, smoke, write_rows
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 
@@ -22,14 +24,15 @@ from gdo.pool.ingest import ingest
 from gdo.selectors.select import select
 from gdo.train.batches import PackedRow
 from gdo.train.encode import NOT_LEARNED, Encoder, TooLongError
-from gdo.train.ledger import Entry
+from gdo.train.ledger import Entry, read_ledger
 from gdo.train.lengths import Measure
-from gdo.train.meter import count_work, peak_flops
+from gdo.train.meter import Meter, Totals, count_work, peak_flops
 from gdo.train.model import can_pack, keeps_logits, load_model
 from gdo.train.order import deal, make_order
 from gdo.train.recipe import load_recipe
 from gdo.train.rows import pack_row, summed_loss
 from gdo.train.samples import Medium, parse_row, placed
+from gdo.train.session import _teller
 from gdo.train.sources import Data, file_rows, parse_mix, read_data
 
 CHAT = {
@@ -97,12 +100,18 @@ def test_bad_rows_are_refused_by_name(change: dict[str, object], message: str) -
         parse_row({**CHAT, **change})
 
 
+@pytest.fixture(scope="module")
+def pool(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A pool with the subset `diverse` of 12 samples."""
+    folder = tmp_path_factory.mktemp("pool")
+    made = make_example_pool(folder / "files", samples=60, workers=1)
+    ingest(folder / "pool.duckdb", made.files, media_root=made.media_root, workers=1)
+    select(folder / "pool.duckdb", "diverse", count=12)
+    return folder / "pool.duckdb"
+
+
 @pytest.mark.slow
-def test_pool_and_export_give_the_same_samples(tmp_path: Path) -> None:
-    made = make_example_pool(tmp_path / "files", samples=60, workers=1)
-    pool = tmp_path / "pool.duckdb"
-    ingest(pool, made.files, media_root=made.media_root, workers=1)
-    select(pool, "diverse", count=12)
+def test_pool_and_export_give_the_same_samples(pool: Path, tmp_path: Path) -> None:
     for uniform in (False, True):
         out = tmp_path / f"out{uniform}"
         export(pool, "diverse", out, uniform=uniform)
@@ -111,6 +120,38 @@ def test_pool_and_export_give_the_same_samples(tmp_path: Path) -> None:
         assert len(from_pool) == (len(from_file)) >= 12
         assert from_pool == from_file
         assert all(Path(path).is_file() for s in from_pool for medium in s.media for path in medium.paths)
+
+
+def exported_ids(file: Path) -> list[str]:
+    """The ids of an exported file in its order, read without a line of ours."""
+    if file.suffix == ".txt":
+        return file.read_text().split()
+    if file.suffix == ".parquet":
+        return pl.read_parquet(file)["id"].to_list()
+    lines = file.read_text().splitlines() if file.suffix == ".jsonl" else None
+    return [row["id"] for row in (map(json.loads, lines) if lines else json.loads(file.read_text()))]
+
+
+@pytest.mark.slow
+def test_what_is_trained_is_what_each_format_exports(pool: Path, model: Path, tmp_path: Path) -> None:
+    """The ledger of a run on the pool and of one on the swift export, and the ids of all formats."""
+    settings = ("checkpoints=1", "frames=2", "holdout=0")
+    smoke(Data(pool, "diverse"), tmp_path / "of_pool", model, *settings)
+    export(pool, "diverse", tmp_path / "swift")
+    smoke(tmp_path / "swift", tmp_path / "of_file", model, *settings)
+    ledgers = [read_ledger(tmp_path / name) for name in ("of_pool", "of_file")]
+    assert ledgers[0].equals(ledgers[1])
+    trained = ledgers[0]["qa_uid"].to_list()
+    assert len(trained) == 12
+    for format, name in (
+        ("swift", "data.jsonl"),
+        ("llamafactory", "data.json"),
+        ("llava", "data.json"),
+        ("parquet", "data.parquet"),
+        ("ids", "data.txt"),
+    ):
+        export(pool, "diverse", tmp_path / format, format=format)
+        assert sorted(exported_ids(tmp_path / format / name)) == sorted(trained), format
 
 
 def test_a_mix_has_its_share_of_the_total_and_is_seeded(tmp_path: Path) -> None:
@@ -292,6 +333,45 @@ def test_a_row_of_nothing_still_touches_every_weight(model: Path) -> None:
     loss.backward()
     assert loss.item() == 0.0
     assert all(p.grad is not None and not p.grad.any() for p in trained.parameters())
+
+
+def test_activations_are_computed_again_with_the_same_gradients(model: Path, rows: Path) -> None:
+    found: dict[bool, tuple[int, torch.Tensor]] = {}
+    for again in (False, True):
+        recipe = load_recipe("smoke", settings=[f"gradient_checkpointing={str(again).lower()}"])
+        trained, encoder, calls = load_model(str(model), recipe, cuda=False), Encoder(model, recipe), []
+        trained.train().model.language_model.layers[0].mlp.register_forward_pre_hook(
+            lambda *_, calls=calls: calls.append(1)
+        )
+        one = [encoder.encode(parse_row({**row, "source": "s"})) for row in file_rows(rows)][1]
+        summed_loss(trained, *pack_row([one], []), keeps=True).backward()
+        gradient = torch.cat([p.grad.flatten() for p in trained.parameters() if p.grad is not None])
+        found[again] = len(calls), gradient
+    assert (found[False][0], found[True][0]) == (1, 2)
+    torch.testing.assert_close(found[True][1], found[False][1])
+
+
+def test_image_tokens_stand_where_the_recipe_wants_them(model: Path, rows: Path) -> None:
+    row = {**CHAT, "messages": [{"role": "user", "content": "One <image> two."}, CHAT["messages"][2]]}
+    sample = parse_row({**row, "images": [f"{rows.parent}/1_0.png"], "videos": []})
+    texts = []
+    for place in ("in_place", "front"):
+        encoder = Encoder(model, load_recipe("smoke", settings=[f"image_place={place}"]))
+        texts.append(encoder.processor.tokenizer.decode(encoder.encode(sample).ids))
+    order = [[text.index(piece) for piece in ("One", "<|image_pad|>", "two")] for text in texts]
+    assert order[0] == sorted(order[0])
+    assert order[1][1] < order[1][0] < order[1][2]
+
+
+def test_mfu_is_the_share_of_the_peak_and_is_told(tmp_path: Path) -> None:
+    meter, notes = Meter(tmp_path, Totals(), 0.0, 1e9), []
+    figures = meter.step(Totals(samples=2, tokens=10, answer_tokens=4, frames=0, flops=1e6))
+    assert figures["mfu"] == pytest.approx(1e6 / meter.seconds / 1e9, abs=1e-4)
+    tell = _teller(lambda what, step, steps, note: notes.append(note), 5)
+    tell(1, {**figures, "loss": 2.0, "mfu": 0.415})
+    tell(2, {**figures, "loss": 2.0, "mfu": None})
+    assert ", MFU 41.5%, " in notes[0]
+    assert "MFU" not in notes[1]
 
 
 @pytest.mark.parametrize("freeze", ["[]", '["vision"]', '["language"]'])

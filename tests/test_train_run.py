@@ -180,8 +180,6 @@ def test_a_finished_run_is_told_again_and_never_mixed_with_another(
     assert smoke(rows, unbroken, model, "holdout=0.1", "epochs=2").resumed_from == 10
     with pytest.raises(UsageError, match=r"another run: recipe.lr was 0.001 and now is 0.5\. Give another"):
         smoke(rows, unbroken, model, "holdout=0.1", "epochs=2", "lr=0.5")
-    with pytest.raises(UsageError, match="--sharding is for GPUs"):
-        train(Data(rows), tmp_path / "run", model=str(model), machine=Machine("cpu", sharding=rows))
     (tmp_path / "letter.txt").touch()
     with pytest.raises(UsageError, match="not empty and not the folder of a run"):
         smoke(rows, tmp_path, model)
@@ -216,44 +214,6 @@ def test_two_processes_train_what_one_does(unbroken: Path, model: Path, rows: Pa
     assert [c.held_out_loss for c in list_checkpoints(run)] == pytest.approx(
         [c.held_out_loss for c in list_checkpoints(unbroken)], rel=1e-4
     )
-
-
-SHARDED = """
-import sys
-from datetime import timedelta
-from pathlib import Path
-import torch.distributed as dist
-from torch.distributed.device_mesh import init_device_mesh
-from torch.distributed.fsdp import fully_shard
-from gdo.train.encode import Encoder
-from gdo.train.model import load_model
-from gdo.train.recipe import load_recipe
-from gdo.train.rows import pack_row, summed_loss
-from gdo.train.samples import parse_row
-from gdo.train.sources import file_rows
-
-dist.init_process_group("gloo", timeout=timedelta(seconds=40))
-mesh, recipe = init_device_mesh("cpu", (2,)), load_recipe("smoke")
-encoder, model = Encoder({model!r}, recipe), load_model({model!r}, recipe, cuda=False)
-for layer in [*model.model.language_model.layers, *model.model.visual.blocks]:
-    fully_shard(layer, mesh=mesh)
-fully_shard(model, mesh=mesh)
-text, image = [encoder.encode(parse_row({{**row, "source": "s"}})) for row in file_rows(Path({rows!r}))][:2]
-row, targets = pack_row([image if dist.get_rank() else text], encoder.stand_ins())
-summed_loss(model, row, targets, keeps=True).backward()
-assert all(parameter.grad is not None for parameter in model.parameters())
-"""
-
-
-def test_sharded_ranks_do_not_wait_for_one_without_pictures(model: Path, rows: Path, tmp_path: Path) -> None:
-    """FSDP2 gathers the tower's weights on every rank; one without pictures would stop the others."""
-    script = tmp_path / "sharded.py"
-    script.write_text(SHARDED.format(model=str(model), rows=str(rows)))
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    done = subprocess.run(
-        [*command, str(script)], env=_environment(), capture_output=True, text=True, check=False, timeout=200
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
 
 
 def digests(folder: Path) -> dict[str, str]:

@@ -2,11 +2,42 @@
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
 from gdo.cli.data import AsJson
+
+Target = Annotated[
+    str, typer.Argument(help="A run's folder, or a model's folder or name.", metavar="RUN|MODEL")
+]
+On = Annotated[
+    str | None,
+    typer.Option("--on", help="Held-out questions: an exported JSONL, its folder, or POOL:SUBSET."),
+]
+Lmms = Annotated[
+    str | None,
+    typer.Option(help="Benchmarks that lmms-eval asks instead, such as mvbench,videomme.", metavar="TASKS"),
+]
+LmmsInclude = Annotated[Path | None, typer.Option(help="Folder with more tasks of lmms-eval.")]
+LmmsPython = Annotated[
+    Path | None, typer.Option(help="The interpreter that has lmms-eval; default: this one.")
+]
+Checkpoints = Annotated[Literal["all", "last"], typer.Option(help="Which are asked.")]
+Kind = Annotated[
+    str | None,
+    typer.Option(help="Field or column that tells kinds apart; default: kind, else data_source."),
+]
+Name = Annotated[str | None, typer.Option(help="What the results are called; default: as what they are on.")]
+Output = Annotated[
+    Path | None,
+    typer.Option("-o", "--output", help="Folder for evaluation/NAME.parquet; default: the run's."),
+]
+ModelRecipe = Annotated[str, typer.Option(help="Of a model: the recipe whose frames and pixels it is shown.")]
+Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
+IntoPool = Annotated[
+    Path | None, typer.Option(help="Put the results into this pool too; default: that of POOL:SUBSET.")
+]
 
 
 def register(app: typer.Typer) -> None:
@@ -17,43 +48,19 @@ def register(app: typer.Typer) -> None:
 
 
 def evaluate(
-    target: Annotated[
-        str, typer.Argument(help="A run's folder, or a model's folder or name.", metavar="RUN|MODEL")
-    ],
+    target: Target,
     *,
-    on: Annotated[
-        str | None,
-        typer.Option("--on", help="Held-out questions: an exported JSONL, its folder, or POOL:SUBSET."),
-    ] = None,
-    lmms: Annotated[
-        str | None,
-        typer.Option(
-            help="Benchmarks that lmms-eval asks instead, such as mvbench,videomme.", metavar="TASKS"
-        ),
-    ] = None,
-    lmms_include: Annotated[Path | None, typer.Option(help="Folder with more tasks of lmms-eval.")] = None,
-    lmms_python: Annotated[
-        Path | None, typer.Option(help="The interpreter that has lmms-eval; default: this one.")
-    ] = None,
-    checkpoints: Annotated[Literal["all", "last"], typer.Option(help="Which are asked.")] = "all",
-    kind: Annotated[
-        str | None,
-        typer.Option(help="Field or column that tells kinds apart; default: kind, else data_source."),
-    ] = None,
-    name: Annotated[
-        str | None, typer.Option(help="What the results are called; default: as what they are on.")
-    ] = None,
-    output: Annotated[
-        Path | None,
-        typer.Option("-o", "--output", help="Folder for evaluation/NAME.parquet; default: the run's."),
-    ] = None,
-    recipe: Annotated[
-        str, typer.Option(help="Of a model: the recipe whose frames and pixels it is shown.")
-    ] = "paper",
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
-    pool: Annotated[
-        Path | None, typer.Option(help="Put the results into this pool too; default: that of POOL:SUBSET.")
-    ] = None,
+    on: On = None,
+    lmms: Lmms = None,
+    lmms_include: LmmsInclude = None,
+    lmms_python: LmmsPython = None,
+    checkpoints: Checkpoints = "all",
+    kind: Kind = None,
+    name: Name = None,
+    output: Output = None,
+    recipe: ModelRecipe = "paper",
+    device: Device = "auto",
+    pool: IntoPool = None,
     json: AsJson = False,
 ) -> None:
     """Ask held-out questions of each checkpoint of a run: accuracy by kind; goes on where it was killed."""
@@ -67,34 +74,15 @@ def evaluate(
 
     if (on is None) == (lmms is None) or (lmms and (name or kind)):
         raise UsageError("give --on QUESTIONS, or --lmms TASKS without --name and --kind")
+    shared: dict[str, Any] = {"output": output, "checkpoints": checkpoints, "recipe": recipe}
+    shared |= {"device": device, "pool": pool}
     with progress_line() as line:
         if on is not None:
-            reports = [
-                run(
-                    target,
-                    on,
-                    name=name,
-                    output=output,
-                    checkpoints=checkpoints,
-                    kind=kind,
-                    recipe=recipe,
-                    device=device,
-                    pool=pool,
-                    progress=line.update,
-                )
-            ]
+            reports = [run(target, on, name=name, kind=kind, progress=line.update, **shared)]
         else:
+            tasks = (lmms or "").split(",")
             reports = evaluate_lmms(
-                target,
-                (lmms or "").split(","),
-                python=lmms_python,
-                include=lmms_include,
-                output=output,
-                checkpoints=checkpoints,
-                recipe=recipe,
-                device=device,
-                pool=pool,
-                say=line.say,
+                target, tasks, python=lmms_python, include=lmms_include, say=line.say, **shared
             )
     if json:
         print_json(reports[0] if on is not None else reports)
@@ -158,7 +146,7 @@ def experiment(
         typer.Option(help="DIR_OR_JSONL:SHARE: train each subset once more with it mixed in (sparrow:0.33)."),
     ] = None,
     kind: Annotated[str | None, typer.Option(help="Field or column that tells kinds apart.")] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    device: Device = "auto",
     workers: Annotated[int | None, typer.Option(help="Processes that read samples; 0: none beside.")] = None,
     json: AsJson = False,
 ) -> None:

@@ -8,6 +8,42 @@ import typer
 from gdo.cli.data import AsJson, PoolPath
 from gdo.errors import UsageError
 
+Files = Annotated[list[Path], typer.Argument(help="Files of long texts with questions.", metavar="FILE...")]
+Output = Annotated[Path, typer.Option("-o", "--output", help="Folder to write.")]
+Format = Annotated[str, typer.Option(help="auto, longalpaca, longqlora, fairytaleqa, loogle or plain.")]
+Field = Annotated[
+    list[str] | None,
+    typer.Option(help="NAME=KEY for a plain row's context, question, answer or document (its id)."),
+]
+Words = Annotated[int, typer.Option("--words-per-frame", help="Most words of a picture.")]
+Sentences = Annotated[bool, typer.Option("--sentences", help="End a picture where a sentence ends.")]
+Picture = Annotated[str, typer.Option(help="png, jpg or webp.")]
+Font = Annotated[
+    list[Path] | None,
+    typer.Option(help="Font file to use before the bundled DejaVu Sans; the machine's fonts come last."),
+]
+MinWords = Annotated[
+    int | None,
+    typer.Option(help="Least words of a text; default 3000 for BookSum- and NaturalQuestions-like data."),
+]
+QuestionWords = Annotated[
+    int | None,
+    typer.Option(help="Most words of a question; default 30 for longqlora, 500 for longalpaca."),
+]
+MaxFrames = Annotated[int, typer.Option(help="Most pictures of a text.")]
+MaxTokens = Annotated[int, typer.Option(help="Most tokens of a sample, its pictures' too.")]
+FrameTokens = Annotated[
+    int | None, typer.Option(help="Tokens of a picture; default the processor's count, else 64.")
+]
+Processor = Annotated[Path | None, typer.Option(help="Folder of a model's processor, to count tokens with.")]
+MaxPixels = Annotated[
+    int | None, typer.Option(help="Most pixels of a picture that the processor is to keep.")
+]
+Strict = Annotated[
+    bool, typer.Option("--strict", help="Stop at a text that no font can show, do not leave it out.")
+]
+Workers = Annotated[int | None, typer.Option(help="Processes; default all cores.")]
+
 
 def register(app: typer.Typer) -> None:
     """Add this module's commands."""
@@ -16,49 +52,23 @@ def register(app: typer.Typer) -> None:
 
 
 def sparrow(
-    files: Annotated[
-        list[Path], typer.Argument(help="Files of long texts with questions.", metavar="FILE...")
-    ],
-    output: Annotated[Path, typer.Option("-o", "--output", help="Folder to write.")],
-    format: Annotated[
-        str, typer.Option(help="auto, longalpaca, longqlora, fairytaleqa, loogle or plain.")
-    ] = "auto",
-    field: Annotated[
-        list[str] | None,
-        typer.Option(help="NAME=KEY for a plain row's context, question, answer or document (its id)."),
-    ] = None,
-    words: Annotated[int, typer.Option("--words-per-frame", help="Most words of a picture.")] = 115,
-    sentences: Annotated[
-        bool, typer.Option("--sentences", help="End a picture where a sentence ends.")
-    ] = False,
-    picture: Annotated[str, typer.Option(help="png, jpg or webp.")] = "png",
-    font: Annotated[
-        list[Path] | None,
-        typer.Option(help="Font file to use before the bundled DejaVu Sans; the machine's fonts come last."),
-    ] = None,
-    min_words: Annotated[
-        int | None,
-        typer.Option(help="Least words of a text; default 3000 for BookSum- and NaturalQuestions-like data."),
-    ] = None,
-    question_words: Annotated[
-        int | None,
-        typer.Option(help="Most words of a question; default 30 for longqlora, 500 for longalpaca."),
-    ] = None,
-    max_frames: Annotated[int, typer.Option(help="Most pictures of a text.")] = 100,
-    max_tokens: Annotated[int, typer.Option(help="Most tokens of a sample, its pictures' too.")] = 10_240,
-    tokens_per_frame: Annotated[
-        int | None, typer.Option(help="Tokens of a picture; default the processor's count, else 64.")
-    ] = None,
-    processor: Annotated[
-        Path | None, typer.Option(help="Folder of a model's processor, to count tokens with.")
-    ] = None,
-    max_pixels: Annotated[
-        int | None, typer.Option(help="Most pixels of a picture that the processor is to keep.")
-    ] = None,
-    strict: Annotated[
-        bool, typer.Option("--strict", help="Stop at a text that no font can show, do not leave it out.")
-    ] = False,
-    workers: Annotated[int | None, typer.Option(help="Processes; default all cores.")] = None,
+    files: Files,
+    output: Output,
+    format: Format = "auto",
+    field: Field = None,
+    words: Words = 115,
+    sentences: Sentences = False,
+    picture: Picture = "png",
+    font: Font = None,
+    min_words: MinWords = None,
+    question_words: QuestionWords = None,
+    max_frames: MaxFrames = 100,
+    max_tokens: MaxTokens = 10_240,
+    tokens_per_frame: FrameTokens = None,
+    processor: Processor = None,
+    max_pixels: MaxPixels = None,
+    strict: Strict = False,
+    workers: Workers = None,
     json: AsJson = False,
 ) -> None:
     """Make video-like samples of long texts: pictures of their parts; killed, it goes on where it was."""

@@ -9,6 +9,14 @@ import typer
 
 from gdo.cli.data import AsJson
 
+Mix = Annotated[
+    list[str] | None,
+    typer.Option(help="DIR_OR_JSONL:SHARE of all samples to mix in, such as sparrow:0.33."),
+]
+ReportTo = Annotated[
+    list[str] | None, typer.Option(help="tensorboard, wandb or others that transformers knows.")
+]
+
 
 def register(app: typer.Typer) -> None:
     """Add this module's commands."""
@@ -40,10 +48,7 @@ def train(
     multiple: Annotated[
         float | None, typer.Option(help="Size of the control in subsets: 1 gives Uni-1x; default all.")
     ] = None,
-    mix: Annotated[
-        list[str] | None,
-        typer.Option(help="DIR_OR_JSONL:SHARE of all samples to mix in, such as sparrow:0.33."),
-    ] = None,
+    mix: Mix = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     workers: Annotated[
         int | None, typer.Option(help="Processes that read samples, for each device; 0: none beside.")
@@ -51,9 +56,7 @@ def train(
     sharding: Annotated[
         Path | None, typer.Option(help="JSON file for FSDP or DeepSpeed (docs/training.md).")
     ] = None,
-    report_to: Annotated[
-        list[str] | None, typer.Option(help="tensorboard, wandb or others that transformers knows.")
-    ] = None,
+    report_to: ReportTo = None,
     json: AsJson = False,
 ) -> None:
     """Train a model on a subset, its control or a JSONL; killed, the same command goes on where it was."""

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from gdo.errors import GdoError, MediaError
+from gdo.pool.child import end_with_parent
 from gdo.train.encode import Encoded, Encoder, TooLongError
 from gdo.train.ledger import Entry, Outcome
 from gdo.train.order import Numbers, deal
@@ -152,6 +153,7 @@ def make_loader(steps: Steps, *, start: int, workers: int) -> "DataLoader[Step]"
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload(["gdo.train.batches"])
         more = {"multiprocessing_context": context, "persistent_workers": True, "prefetch_factor": 2}
+        more["worker_init_fn"] = _begin
     return DataLoader(
         steps,
         batch_size=None,
@@ -160,6 +162,11 @@ def make_loader(steps: Steps, *, start: int, workers: int) -> "DataLoader[Step]"
         collate_fn=_as_it_is,
         **more,
     )
+
+
+def _begin(_: int) -> None:
+    """A reader is the fork server's child: it would outlive a killed trainer."""
+    end_with_parent()
 
 
 def _as_it_is(step: Any) -> Any:

@@ -3,8 +3,8 @@
 Every step is taken up where it was left: subsets stand in the pool, runs and evaluations in the folder.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -73,61 +73,123 @@ def experiment(
         UsageError: The folder holds another experiment, or something asked for is not there.
         GdoError: A run or an evaluation fails.
     """
-    folder, machine = Path(output).absolute(), machine or Machine()
-    base = load_recipe(recipe, settings=settings).seed
-    name = name_of(parse_held_out(held_out))
-    titles = [Path(preset).stem for preset in presets]
-    if seeds < 1 or not titles or len(set(titles)) < len(titles):
-        raise UsageError("an experiment takes one seed or more, and presets of different names")
-    asked: dict[str, Any] = {"pool": str(Path(pool).absolute()), "presets": list(presets), "model": model}
-    asked |= {"held_out": held_out, "recipe": str(recipe), "settings": list(settings)}
-    asked |= {"seeds": seeds, "count": count, "kind": kind}
-    _claim(folder, asked | {"mix": [[str(path.absolute()), share] for path, share in mix]})
-    Pool(pool).upgrade()
-    told = say or (lambda _: None)
-    labels: list[str] = []
-    for seed in range(base, base + seeds):
-        for preset, title in zip(presets, titles, strict=True):
-            _select_once(pool, preset, _subset(folder, title, seed), count, seed)
-        for label, data in _trained(Path(pool), folder, titles, seed, mix):
-            run = folder / f"{label}-{seed}"
-            told(f"{label}, seed {seed}")
-            train(
-                data,
-                run,
-                model=model,
-                recipe=recipe,
-                settings=[*settings, f"seed={seed}"],
-                machine=machine,
-                progress=progress,
-            )
-            evaluate(run, held_out, kind=kind, device=machine.device, pool=pool, progress=progress)
-            labels.append(f"{label}={run}")
-    told("the starting model")
-    evaluate(
+    asked = _Asked(
+        Path(pool),
+        tuple(presets),
+        Path(output).absolute(),
         model,
         held_out,
-        output=folder / "start",
-        kind=kind,
-        recipe=folder / f"{titles[0]}-{base}" / RECIPE,
-        device=machine.device,
-        pool=pool,
-        progress=progress,
+        recipe,
+        tuple(settings),
+        seeds,
+        count,
+        tuple(mix),
+        kind,
     )
-    return compare([str(folder / "start"), *labels], name)
+    _claim(asked)
+    Pool(pool).upgrade()
+    return _carry_out(asked, machine or Machine(), progress, say or (lambda _: None))
 
 
-def _claim(folder: Path, asked: dict[str, Any]) -> None:
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """What tells an experiment from another; taken up again, all of it must be the same."""
+
+    pool: Path
+    presets: tuple[str, ...]
+    folder: Path
+    model: str
+    held_out: str
+    recipe: str | Path
+    settings: tuple[str, ...]
+    seeds: int
+    count: int | None
+    mix: Mix
+    kind: str | None
+
+    def __post_init__(self) -> None:
+        parse_held_out(self.held_out)
+        load_recipe(self.recipe, settings=self.settings)
+        if self.seeds < 1 or not self.presets or len(set(self.titles)) < len(self.titles):
+            raise UsageError("an experiment takes one seed or more, and presets of different names")
+
+    @property
+    def titles(self) -> list[str]:
+        """What the presets' groups are called."""
+        return [Path(preset).stem for preset in self.presets]
+
+    def told(self) -> dict[str, Any]:
+        """As the folder's file tells it."""
+        told = {name: getattr(self, name) for name in ("model", "held_out", "seeds", "count", "kind")}
+        told |= {"pool": str(self.pool.absolute()), "recipe": str(self.recipe)}
+        told |= {"presets": list(self.presets), "settings": list(self.settings)}
+        return told | {"mix": [[str(path.absolute()), share] for path, share in self.mix]}
+
+
+def _carry_out(
+    asked: _Asked, machine: Machine, progress: Progress | None, told: Callable[[str], None]
+) -> CompareReport:
+    """Train and evaluate what is not done yet, and compare all of it."""
+    first = load_recipe(asked.recipe, settings=asked.settings).seed
+    seeds = range(first, first + asked.seeds)
+    runs = [run for seed in seeds for run in _seed(asked, seed, machine, progress, told)]
+    told("the starting model")
+    start, recipe = asked.folder / "start", asked.folder / f"{asked.titles[0]}-{first}" / RECIPE
+    _evaluate(asked, asked.model, machine, progress, output=start, recipe=recipe)
+    return compare([str(start), *runs], name_of(parse_held_out(asked.held_out)))
+
+
+def _seed(
+    asked: _Asked, seed: int, machine: Machine, progress: Progress | None, told: Callable[[str], None]
+) -> Iterator[str]:
+    """Select, train and evaluate all runs of one seed: each as `LABEL=FOLDER`."""
+    for preset, title in zip(asked.presets, asked.titles, strict=True):
+        _select_once(asked.pool, preset, _subset(asked.folder, title, seed), asked.count, seed)
+    settings = [*asked.settings, f"seed={seed}"]
+    for label, data in _trained(asked.pool, asked.folder, asked.titles, seed, asked.mix):
+        run = asked.folder / f"{label}-{seed}"
+        told(f"{label}, seed {seed}")
+        train(
+            data,
+            run,
+            model=asked.model,
+            recipe=asked.recipe,
+            settings=settings,
+            machine=machine,
+            progress=progress,
+        )
+        _evaluate(asked, run, machine, progress)
+        yield f"{label}={run}"
+
+
+def _evaluate(
+    asked: _Asked, target: Path | str, machine: Machine, progress: Progress | None, **more: Any
+) -> None:
+    """Ask the held-out questions of a run or the starting model, into the pool too."""
+    evaluate(
+        target,
+        asked.held_out,
+        kind=asked.kind,
+        device=machine.device,
+        pool=asked.pool,
+        progress=progress,
+        **more,
+    )
+
+
+def _claim(asked: _Asked) -> None:
     """Take the folder, or see that it holds this experiment."""
-    file = folder / ASKED
+    file, wanted = asked.folder / ASKED, asked.told()
     if file.exists():
         told = orjson.loads(file.read_bytes())
-        differs = [key for key, value in asked.items() if told.get(key) != value]
+        differs = [key for key, value in wanted.items() if told.get(key) != value]
         if differs:
-            raise UsageError(f"{folder} holds another experiment: {', '.join(differs)} differ; give another")
+            raise UsageError(
+                f"{asked.folder} holds another experiment: {', '.join(differs)} differ; give another"
+            )
         return
-    folder.mkdir(parents=True, exist_ok=True)
-    write_aside(file, lambda path: path.write_bytes(orjson.dumps(asked, option=orjson.OPT_INDENT_2)))
+    asked.folder.mkdir(parents=True, exist_ok=True)
+    write_aside(file, lambda path: path.write_bytes(orjson.dumps(wanted, option=orjson.OPT_INDENT_2)))
 
 
 def _subset(folder: Path, title: str, seed: int) -> str:

@@ -3,6 +3,7 @@
 import json
 import os
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -31,11 +32,14 @@ class Machine:
             return self.workers
         return max(1, min(8, (len(os.sched_getaffinity(0)) - 1) // ranks))
 
-    def sharding_arguments(self) -> dict[str, Any]:
+    def sharding_arguments(self, *, cpu: bool) -> dict[str, Any]:
         """Arguments of `TrainingArguments` for the sharding file: DeepSpeed where it says so, else FSDP.
 
+        Args:
+            cpu: It trains on CPUs.
+
         Raises:
-            UsageError: The file is missing or not JSON.
+            UsageError: The file is missing or not JSON, or asks for DeepSpeed where that is not to be had.
         """
         if self.sharding is None:
             return {}
@@ -43,6 +47,11 @@ class Machine:
             told = json.loads(self.sharding.read_text())
         except (OSError, ValueError) as error:
             raise UsageError(f"--sharding {self.sharding}: {error}") from error
-        if "zero_optimization" in told:
-            return {"deepspeed": told}
-        return {"fsdp": True, "fsdp_config": told}
+        if "zero_optimization" not in told:
+            return {"fsdp": True, "fsdp_config": told}
+        if cpu:
+            # accelerate would leave it aside there and not say so
+            raise UsageError("DeepSpeed needs GPUs; on CPUs take docs/sharding/fsdp2.json")
+        if find_spec("deepspeed") is None:
+            raise UsageError(f"--sharding {self.sharding} asks for DeepSpeed: pip install deepspeed")
+        return {"deepspeed": told}

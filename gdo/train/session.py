@@ -3,7 +3,7 @@
 import logging
 import os
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from datetime import timedelta
 from pathlib import Path
@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from transformers import AutoProcessor, TrainingArguments, set_seed
+from transformers.integrations import get_available_reporting_integrations
 from transformers.utils import logging as transformers_logging
 
 from gdo.errors import GdoError, UsageError
@@ -34,7 +35,8 @@ def make_arguments(run: Path, recipe: Recipe, machine: Machine) -> TrainingArgum
     """The Trainer's arguments, but for what depends on the number of steps; starts the process group.
 
     Raises:
-        UsageError: There is no such device, or it cannot be sharded over.
+        UsageError: There is no such device, it cannot be sharded over, or what is to be reported to is not
+            installed.
     """
     if machine.device not in ("auto", "cpu", "cuda"):
         raise UsageError(f"--device is auto, cpu or cuda, not {machine.device}")
@@ -42,12 +44,15 @@ def make_arguments(run: Path, recipe: Recipe, machine: Machine) -> TrainingArgum
     if machine.device == "cuda" and not cuda:
         raise UsageError("--device cuda: torch sees no GPU here")
     use_cpu = machine.device == "cpu" or not cuda
-    if use_cpu and machine.sharding:
-        raise UsageError("--sharding is for GPUs: on CPUs accelerate would train without it and not say so")
+    if machine.sharding and use_cpu and cuda:
+        raise UsageError("--sharding on CPUs works where no GPU is seen: set CUDA_VISIBLE_DEVICES= (nothing)")
+    _demand_reporters(machine.report_to)
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    if "wandb" in machine.report_to:
+        os.environ.setdefault("WANDB_DIR", str(run))
     transformers_logging.set_verbosity_error()
     logging.getLogger("accelerate").setLevel(logging.ERROR)
-    return TrainingArguments(
+    arguments = TrainingArguments(
         output_dir=str(run),
         use_cpu=use_cpu,
         bf16=recipe.bf16 and not use_cpu,
@@ -58,6 +63,7 @@ def make_arguments(run: Path, recipe: Recipe, machine: Machine) -> TrainingArgum
         logging_nan_inf_filter=False,
         save_strategy="no",
         report_to=list(machine.report_to) or "none",
+        run_name=run.name,
         disable_tqdm=True,
         log_level="error",
         log_level_replica="error",
@@ -65,8 +71,21 @@ def make_arguments(run: Path, recipe: Recipe, machine: Machine) -> TrainingArgum
         ignore_data_skip=True,
         ddp_find_unused_parameters=False,
         ddp_timeout=WAIT_SECONDS,
-        **machine.sharding_arguments(),
+        **machine.sharding_arguments(cpu=use_cpu),
     )
+    if machine.sharding and arguments.world_size == 1:
+        raise UsageError("--sharding needs several processes: start them with torchrun (docs/training.md)")
+    return arguments
+
+
+def _demand_reporters(names: Sequence[str]) -> None:
+    have = get_available_reporting_integrations()
+    for name in names:
+        if name not in have:
+            known = ", ".join(have) or "none"
+            raise UsageError(
+                f"--report-to {name}: not installed, or not known to transformers; found: {known}"
+            )
 
 
 def first_rank_first(arguments: TrainingArguments) -> AbstractContextManager[Any]:

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate.utils import DistributedType
+from accelerate import PartialState
+from accelerate.utils import DistributedType, FullyShardedDataParallelPlugin, parse_flag_from_env
 from torch import Tensor
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 
@@ -89,6 +90,16 @@ class SubsetTrainer(Trainer):  # type: ignore[misc]  # transformers is not typed
             callbacks=[_Recorder(self)],
         )
         self.remove_callback(PrinterCallback)
+
+    def create_accelerator_and_postprocess(self) -> None:
+        """Shard on CPUs too: accelerate leaves a sharding plan aside there, though torch carries it out."""
+        super().create_accelerator_and_postprocess()
+        asked = parse_flag_from_env("ACCELERATE_USE_FSDP")
+        if asked and self.args.use_cpu and self.args.world_size > 1:
+            state = self.accelerator.state
+            PartialState().distributed_type = state.distributed_type = DistributedType.FSDP
+            state.fsdp_plugin = FullyShardedDataParallelPlugin(**self.args.fsdp_plugin_args or {})
+            self.is_fsdp_enabled = True
 
     def get_train_dataloader(self) -> Any:
         """The steps that are left."""
