@@ -7,6 +7,8 @@ numbers for each sample and two presets' subsets. `gdo explore` runs as people r
 over HTTP, one request after another, each round with other filters, orders, pages or samples. Told are the
 median and the 95th percentile of milliseconds from request to answer, the processor time that the server and
 its processes spent on an answer (which other programs of the machine do not lengthen), and the first answer.
+Why a sample was taken is asked when the server has worked the selections out again, which it does in the
+background from its start on; told is when that was done.
 """
 
 import argparse
@@ -174,10 +176,19 @@ def questions(ask: Ask, rounds: int) -> dict[str, Iterator[tuple[str, Any]]]:
     }
 
 
+def is_explaining(process: psutil.Process) -> bool:
+    """Whether it works a selection out in the background."""
+    try:
+        return "multiprocessing.spawn" in " ".join(process.cmdline())
+    except psutil.NoSuchProcess:  # it has just left
+        return False
+
+
 def cpu(server: psutil.Process) -> float:
-    """Seconds of processor time of the server and its processes."""
-    times = [process.cpu_times() for process in (server, *server.children(recursive=True))]
-    return sum(t.user + t.system for t in times)
+    """Seconds of processor time of the server and the processes that answer for it."""
+    processes = [server, *(child for child in server.children() if not is_explaining(child))]
+    times = [process.cpu_times() for process in processes]
+    return float(sum(t.user + t.system for t in times))
 
 
 def timed(ask: Ask, question: tuple[str, Any]) -> float:
@@ -187,10 +198,24 @@ def timed(ask: Ask, question: tuple[str, Any]) -> float:
     return time.perf_counter() - started
 
 
-def measure(ask: Ask, server: psutil.Process, rounds: int) -> list[dict[str, Any]]:
-    """The figures, one row for each thing that is asked."""
-    figures = []
+def wait_for_explained(ask: Ask, server: psutil.Process) -> None:
+    """Until none of the server's processes has worked a selection out for a second."""
+    idle = time.perf_counter()
+    while time.perf_counter() < idle + 1:
+        time.sleep(0.2)
+        ask("/api/pool", None)  # the server hangs up on who is silent for long
+        if any(map(is_explaining, server.children())):
+            idle = time.perf_counter()
+
+
+def measure(ask: Ask, server: psutil.Process, rounds: int) -> tuple[list[dict[str, Any]], float]:
+    """The figures, one row for each thing that is asked, and the seconds until all could be explained."""
+    figures, told, explained = [], time.perf_counter(), 0.0
     for name, asked in questions(ask, rounds).items():
+        if name == "explain":
+            wait_for_explained(ask, server)
+            explained = time.perf_counter() - told
+        fresh = cpu(server)
         first = timed(ask, next(asked))
         before = cpu(server)
         seconds = [timed(ask, question) for question in itertools.islice(asked, rounds)]
@@ -201,9 +226,10 @@ def measure(ask: Ask, server: psutil.Process, rounds: int) -> list[dict[str, Any
                 "p95_ms": 1000 * float(np.quantile(seconds, 0.95)),
                 "processor_ms": 1000 * (cpu(server) - before) / rounds,
                 "first_ms": 1000 * first,
+                "first_processor_ms": 1000 * (before - fresh),
             }
         )
-    return figures
+    return figures, explained
 
 
 def main() -> None:
@@ -220,17 +246,17 @@ def main() -> None:
         started = time.perf_counter()
         with serving(pool) as (address, server):
             start = time.perf_counter() - started
-            figures = measure(asker(address), server, arguments.rounds)
+            figures, explained = measure(asker(address), server, arguments.rounds)
             memory = sum(p.memory_info().rss for p in (server, *server.children(recursive=True))) / 1e6
-    told = {"pairs": arguments.pairs, "start_s": start, "memory_mb": memory, "asked": figures, **machine()}
-    table = Table("asked", "p50 ms", "p95 ms", "processor ms", "first ms")
+    told = {"pairs": arguments.pairs, "start_s": start, "explained_s": explained, "memory_mb": memory}
+    columns = ("p50_ms", "p95_ms", "processor_ms", "first_ms", "first_processor_ms")
+    table = Table("asked", *(name.replace("_", " ") for name in columns))
     for row in figures:
-        table.add_row(
-            row["asked"], *(f"{row[k]:,.0f}" for k in ("p50_ms", "p95_ms", "processor_ms", "first_ms"))
-        )
+        table.add_row(row["asked"], *(f"{row[name]:,.0f}" for name in columns))
     Console().print(table)
-    print(f"{arguments.pairs:,} pairs: copied in {start:.1f} s, {memory:,.0f} MB; {machine()}")
-    write_json(arguments.json, told)
+    print(f"{arguments.pairs:,} pairs: copied in {start:.1f} s, all explained {explained:.1f} s later")
+    print(f"{memory:,.0f} MB; {machine()}")
+    write_json(arguments.json, told | {"asked": figures, **machine()})
 
 
 if __name__ == "__main__":

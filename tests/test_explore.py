@@ -1,6 +1,7 @@
 """The explorer's answers are those of the pool, and it answers nobody else and gives away nothing else."""
 
 import math
+import os
 import shutil
 import socket
 import subprocess
@@ -16,11 +17,14 @@ import pytest
 from explorers import BROKEN, HOME, HOSTILE, TOKEN, client_of, make_explored_pool
 from starlette.testclient import TestClient
 
-from gdo.errors import UsageError
+from gdo.errors import GdoError, UsageError
+from gdo.explore.explained import Explained
 from gdo.explore.filters import check_where
 from gdo.explore.frames import FrameCache, Wanted
+from gdo.explore.order import order_of
 from gdo.explore.serve import explore
-from gdo.explore.snapshot import take_snapshot
+from gdo.explore.snapshot import stamp_of, take_snapshot
+from gdo.explore.state import Explorer
 from gdo.explore.strangers import Strangers
 from gdo.explore.vectors import DIRECTIONS, VectorIndex
 from gdo.export.run import export
@@ -531,4 +535,87 @@ def test_a_failed_copy_leaves_nothing(tmp_path: Path) -> None:
     (tmp_path / "pool.duckdb").write_bytes(b"no database")
     with pytest.raises(Exception, match="cannot be opened"):
         take_snapshot(Pool(tmp_path / "pool.duckdb"), Strangers(), tmp_path)
+    assert not list(tmp_path.glob("gdo-explore-*"))
+
+
+# What is done ahead, and what killed processes leave
+
+
+@pytest.mark.parametrize("largest_first", [True, False])
+def test_an_order_is_that_of_a_stable_sort(largest_first: bool) -> None:
+    rng = np.random.default_rng(3)
+    close = 1 + rng.standard_normal(5000) * 1e-12
+    values = np.concatenate([close, rng.integers(-3, 4, 5000), [0.0, -0.0, np.inf, -np.inf, 1e300, -1e300]])
+    values = rng.permutation(np.where(rng.random(len(values)) < 0.1, np.nan, values))
+    wanted = np.argsort(-values if largest_first else values, kind="stable")
+    assert order_of(values, largest_first=largest_first).tolist() == wanted.tolist()
+
+
+def test_reasons_for_missing_values_are_told(client: TestClient, pool: Path) -> None:
+    def why(uid: str) -> dict[str, str | None]:
+        return {v["name"]: v["why"] for v in told(client.get("/api/sample", params={"uid": uid}))["values"]}
+
+    (reason,) = run_sql(
+        pool,
+        f"SELECT m.error FROM motion AS m, candidate AS c WHERE m.media_id = c.media_ids[1] "
+        f"AND c.qa_uid = '{BROKEN}'",
+    ).rows[0]
+    assert "not a video" in reason
+    assert why(BROKEN)["amm"] == reason
+    assert why(BROKEN)["ppl"] == "not computed"
+    still = all_uids(client, filter={"where": "bucket = 'image_qa' AND amm IS NOT NULL"})
+    assert not still or why(still[0])["amm"] is None
+
+
+def test_a_descriptor_that_was_not_run_on_a_sample_is_named(pool: Path, tmp_path: Path) -> None:
+    mine = Path(shutil.copy(pool, tmp_path / "pool.duckdb"))
+    with Pool(mine).write() as connection:
+        uid = connection.execute("SELECT qa_uid FROM temporal ORDER BY qa_uid").fetchall()[0][0]
+        other = connection.execute("SELECT qa_uid FROM temporal ORDER BY qa_uid").fetchall()[1][0]
+        connection.execute("DELETE FROM temporal WHERE qa_uid = ?", [uid])
+        connection.execute("UPDATE temporal SET tnc = NULL WHERE qa_uid = ?", [other])
+    with client_of(mine, tmp_path) as client:
+        for name, wanted in [(uid, "gdo describe POOL temporal"), (other, "temporal has no value")]:
+            values = told(client.get("/api/sample", params={"uid": name}))["values"]
+            assert wanted in next(value["why"] for value in values if value["name"] == "tnc")
+
+
+def test_selections_are_worked_out_ahead(pool: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with Explorer(pool, home=tmp_path) as explorer:
+        explorer.warm()
+        assert explorer._preparing
+        explorer._preparing.join()
+        monkeypatch.setattr("gdo.explore.explained._Working", None)  # nothing more is worked out
+        uid = explorer.snapshot.ask("SELECT qa_uid FROM subset_sample WHERE subset = 'diverse'")[0]["qa_uid"]
+        assert explorer.explain("diverse", uid) == explain(pool, "diverse", uid)
+        assert not list(explorer.snapshot.folder.path.glob("explained-*"))
+
+
+def test_a_process_that_is_ended_is_told_and_begun_anew(pool: Path, tmp_path: Path) -> None:
+    explained = Explained(Pool(pool), tmp_path)
+    working = explained._working(("temp", stamp_of(Pool(pool))))
+    working.end()
+    with pytest.raises(GdoError, match="was ended; ask again"):
+        explained.get("temp")
+    assert explained.get("temp").preset.name == "temp"
+    with pytest.raises(UsageError, match="there is no subset 'none'"):
+        explained.get("none")
+    explained.close()
+    with pytest.raises(GdoError, match="opened anew"):
+        explained.get("temp")
+
+
+def test_the_next_explorer_removes_what_a_killed_one_left(pool: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-u", "-m", "gdo.cli.main", "explore", str(pool)]
+    environment = {**os.environ, "TMPDIR": str(tmp_path)}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as server:
+        assert server.stdout
+        assert "http://" in server.stdout.readline()
+        (left,) = tmp_path.glob("gdo-explore-*")
+        with Explorer(pool, home=tmp_path):
+            assert left.exists()  # it is in use
+        server.kill()
+    with Explorer(pool, home=tmp_path) as explorer:
+        assert list(tmp_path.glob("gdo-explore-*")) == [explorer.snapshot.folder.path]
+        assert explorer.snapshot.folder.path != left
     assert not list(tmp_path.glob("gdo-explore-*"))

@@ -5,7 +5,10 @@ import io
 import json
 import shutil
 import socket
+import subprocess
+import sys
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -16,6 +19,7 @@ import pytest
 
 from gdo.errors import GdoError, UsageError
 from gdo.pool import query as module
+from gdo.pool.atomic import write_output
 from gdo.pool.sandbox import Sandbox
 from gdo.pool.store import Pool
 
@@ -342,3 +346,43 @@ def test_the_sandbox_holds(pool: Path, tmp_path: Path, query: str, reason: str) 
     assert [path.name for path in folder.iterdir()] == ["secret.csv"]
     assert pool.read_bytes() == before
     assert run_sql(pool, "SELECT count(*) FROM sample").rows == [(1000,)]
+
+
+def test_the_next_writing_removes_what_a_killed_one_left(pool: Path, tmp_path: Path) -> None:
+    out = tmp_path / "written"
+    out.mkdir()
+    long = "SELECT count(*) FROM range(10000000) AS a, range(10000000) AS b WHERE a.range * b.range % 7 = 3"
+    left = writing(
+        [sys.executable, "-m", "gdo.cli.main", "sql", str(pool), long, "-o", str(out / "a.csv")], out
+    )
+    run_sql(pool, VALUES, output=out / "b.csv")
+    assert left.exists()
+    run_sql(pool, VALUES, output=out / "a.csv")
+    assert sorted(file.name for file in out.iterdir()) == ["a.csv", "b.csv"]
+
+
+def test_what_is_being_written_is_left_alone(tmp_path: Path) -> None:
+    code = (
+        "import sys, time; from pathlib import Path; from gdo.pool.atomic import write_output;"
+        "write_output(Path(sys.argv[1]), lambda aside: (aside.write_text('x'), print(), time.sleep(60)))"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-u", "-c", code, str(tmp_path / "out.txt")], stdout=subprocess.PIPE
+    ) as other:
+        assert other.stdout
+        other.stdout.readline()
+        write_output(tmp_path / "out.txt", lambda aside: aside.write_text("mine"))
+        assert len(list(tmp_path.glob(".out.txt.*.part"))) == 1
+        other.kill()
+    write_output(tmp_path / "out.txt", lambda aside: aside.write_text("mine"))
+    assert [file.name for file in tmp_path.iterdir()] == ["out.txt"]
+
+
+def writing(command: list[str], folder: Path) -> Path:
+    """Kill a command once it has begun to write into a folder; the file that it leaves there."""
+    with subprocess.Popen(command) as process:
+        while not (found := list(folder.glob(".*.part"))):
+            assert process.poll() is None
+            time.sleep(0.02)
+        process.kill()
+    return found[0]

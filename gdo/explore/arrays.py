@@ -18,16 +18,19 @@ import pyarrow as pa
 from gdo.errors import UsageError
 from gdo.explore.columns import Facet
 from gdo.explore.filters import Filter, Membership, check_subset
+from gdo.explore.order import order_of
 from gdo.explore.rows import RowFile
 from gdo.explore.strangers import Strangers
 
 Mask = npt.NDArray[np.bool_]
 Rows = npt.NDArray[np.int32]
 """Row numbers of the copy's `candidate`, from 0."""
+Integers = npt.NDArray[np.int64]
 Value = str | int | bool | None
 
 MOST_KEPT = 64
 """Masks and orders that are kept, a few megabytes each."""
+_MOST_PREPARED = 8
 
 Kept = TypeVar("Kept")
 
@@ -45,9 +48,9 @@ class Coded:
         chosen = np.fromiter((value in wanted for value in self.values), np.bool_, len(self.values))
         return np.asarray(chosen[self.codes])
 
-    def count(self, mask: Mask | None) -> list[tuple[Value, int]]:
-        """The values with how many rows of a mask have them, most frequent first."""
-        codes = self.codes if mask is None else self.codes[mask]
+    def count(self, rows: Mask | Integers | None) -> list[tuple[Value, int]]:
+        """The values with how many rows have them, of all or of some, most frequent first."""
+        codes = self.codes if rows is None else self.codes[rows]
         counts = np.bincount(codes, minlength=len(self.values)).tolist()
         found = [(value, count) for value, count in zip(self.values, counts, strict=True) if count]
         return sorted(found, key=lambda pair: (-pair[1], str(pair[0])))
@@ -79,6 +82,15 @@ class Arrays:
         self.samples = rows.count
         self._kept: OrderedDict[Hashable, Any] = OrderedDict()
         self._lock = Lock()
+
+    def prepare(self, numbers: Sequence[str], subsets: Sequence[str]) -> None:
+        """Make some of what is kept before somebody waits for it: values of columns, and masks of subsets."""
+        for name in numbers:
+            if name in self.numbers:
+                self.numbers_of(name)
+        for subset in subsets[:_MOST_PREPARED]:
+            self.member(Membership(subset=subset))
+            self.member(Membership(subset=subset, role="uniform"))
 
     def mask(self, wanted: Filter) -> Mask | None:
         """The rows that a filter lets through; None for all.
@@ -159,11 +171,10 @@ class Arrays:
                 return None
             return np.argsort(self._ordinal, kind="stable").astype(np.int32)
         values = _floats(self._rows.column(by))
-        keys = -values if largest_first else values
         start = self.order("", largest_first=False)
         if start is None:
-            return np.argsort(keys, kind="stable").astype(np.int32)
-        return start[np.argsort(keys[start], kind="stable")].astype(np.int32)
+            return order_of(values, largest_first=largest_first)
+        return start[order_of(values[start], largest_first=largest_first)]
 
     def _keep(self, key: Hashable, make: Callable[[], Kept]) -> Kept:
         """What was made before, or make it; the longest unused goes."""

@@ -70,7 +70,8 @@ class Told:
         type: SQL type.
         words: What its values say; empty where nobody said it.
         unit: Unit of the values, empty where they have none.
-        maker: The descriptor that computes them, with version and probe; empty for others.
+        descriptor: What computes them; empty for others.
+        maker: The same with its version and probe.
         value: Whether it is a descriptor's value.
     """
 
@@ -78,17 +79,18 @@ class Told:
     type: str
     words: str
     unit: str
+    descriptor: str
     maker: str
     value: bool
 
 
 def told_columns(connection: duckdb.DuckDBPyConnection) -> list[Told]:
     """All columns of `candidate` in its order, with the words of descriptors or the pool's comments."""
-    made: dict[str, tuple[Any, str]] = {}
+    made: dict[str, tuple[Any, str, str]] = {}
     rows = connection.execute("SELECT name, version, probe, columns FROM descriptor").fetchall()
     for name, version, probe, columns in rows:
         maker = f"{name} {version}" + (f" by {probe}" if probe else "")
-        made |= {column: (told, maker) for column, told in json.loads(columns).items()}
+        made |= {column: (told, name, maker) for column, told in json.loads(columns).items()}
     columns = connection.execute(
         "SELECT column_name, data_type, comment FROM duckdb_columns() "
         "WHERE database_name = current_database() AND table_name = 'candidate' ORDER BY column_index"
@@ -96,13 +98,13 @@ def told_columns(connection: duckdb.DuckDBPyConnection) -> list[Told]:
     return [_tell(name, kind, comment or "", made.get(name)) for name, kind, comment in columns]
 
 
-def _tell(name: str, kind: str, comment: str, made: tuple[dict[str, str], str] | None) -> Told:
+def _tell(name: str, kind: str, comment: str, made: tuple[dict[str, str], str, str] | None) -> Told:
     if made:
-        column, maker = made
-        return Told(name, kind, column["doc"], column["unit"], maker, value=True)
+        column, descriptor, maker = made
+        return Told(name, kind, column["doc"], column["unit"], descriptor, maker, value=True)
     with_unit = _UNIT.match(comment)
     words, unit = with_unit.groups() if with_unit else (comment, "")
-    return Told(name, kind, words, unit, "", value=name in VALUE_COLUMNS)
+    return Told(name, kind, words, unit, "", "", value=name in VALUE_COLUMNS)
 
 
 def find_facets(connection: duckdb.DuckDBPyConnection, columns: list[Told]) -> list[Facet]:

@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 
 from gdo.errors import UsageError
+from gdo.explore.columns import Told
 from gdo.explore.look import samples_of
 from gdo.explore.snapshot import Snapshot
 
@@ -22,6 +23,7 @@ SELECT qa_uid, turn, question, answer FROM candidate
 WHERE source_id = ? AND line = ? ORDER BY turn LIMIT ?
 """
 _SUBSETS = "SELECT subset, role, rank, score, stage FROM subset_sample WHERE qa_uid = ? ORDER BY subset, role"
+_GAPS = "SELECT descriptor, error FROM descriptor_gap WHERE qa_uid = ? OR media_id = ?"
 _COPIES = """
 SELECT c.rowid AS row, d.similarity
 FROM sample_duplicate AS d JOIN candidate AS c USING (qa_uid)
@@ -53,6 +55,8 @@ def tell_sample(snapshot: Snapshot, qa_uid: str) -> dict[str, Any]:
     sample = snapshot.rows.get([row])[0]
     media = {medium["media_id"]: medium for medium in snapshot.ask(_MEDIA, [row])}
     shown = [str(media_id) for media_id in sample["media_ids"] or []]
+    first = shown[0] if shown else None  # the one whose values are the sample's
+    gaps = {gap["descriptor"]: gap["error"] for gap in snapshot.ask(_GAPS, [qa_uid, first])}
     return {
         "qa_uid": qa_uid,
         "question": sample["question"],
@@ -61,7 +65,9 @@ def tell_sample(snapshot: Snapshot, qa_uid: str) -> dict[str, Any]:
         "media": [
             media.get(media_id, {"media_id": media_id, "error": "not in the pool"}) for media_id in shown
         ],
-        "values": [_tell_value(snapshot, column.name, sample) for column in snapshot.columns if column.value],
+        "values": [
+            _tell_value(snapshot, column, sample, gaps) for column in snapshot.columns if column.value
+        ],
         "fields": [
             {"name": c.name, "value": sample[c.name], "unit": c.unit, "words": c.words}
             for c in snapshot.columns
@@ -71,21 +77,34 @@ def tell_sample(snapshot: Snapshot, qa_uid: str) -> dict[str, Any]:
     }
 
 
-def _tell_value(snapshot: Snapshot, name: str, sample: dict[str, Any]) -> dict[str, Any]:
-    """A descriptor's value; `below` is the share of the pool's values that are not above it, 0 to 1."""
-    column = next(column for column in snapshot.columns if column.name == name)
-    value, below = sample[name], None
-    if value is not None and name in snapshot.arrays.numbers:
-        values = snapshot.arrays.numbers_of(name)
+def _tell_value(
+    snapshot: Snapshot, column: Told, sample: dict[str, Any], gaps: dict[str, str | None]
+) -> dict[str, Any]:
+    """A descriptor's value, or why there is none.
+
+    `below` is the share of the pool's values that are not above it, 0 to 1.
+    """
+    value, below = sample[column.name], None
+    if value is not None and column.name in snapshot.arrays.numbers:
+        values = snapshot.arrays.numbers_of(column.name)
         below = float((values <= np.float32(value)).sum() / max(1, np.isfinite(values).sum()))
     return {
-        "name": name,
+        "name": column.name,
         "value": value,
         "unit": column.unit,
         "words": column.words,
         "maker": column.maker,
         "below": below,
+        "why": _why_missing(column.descriptor, gaps) if value is None else None,
     }
+
+
+def _why_missing(descriptor: str, gaps: dict[str, str | None]) -> str:
+    if not descriptor:
+        return "not computed"
+    if descriptor not in gaps:
+        return f"not computed yet; gdo describe POOL {descriptor} does"
+    return gaps[descriptor] or f"{descriptor} has no value for such a sample"
 
 
 def find_neighbours(snapshot: Snapshot, qa_uid: str) -> dict[str, Any]:

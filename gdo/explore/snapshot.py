@@ -5,10 +5,9 @@ once and lets go of it. The copy has view `candidate` as a table, which answers 
 view's joins take seconds for, and the other tables that people ask; it is opened as `gdo sql` opens a pool.
 """
 
-import shutil
-import tempfile
+import json
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ import duckdb
 
 from gdo.explore.arrays import Arrays
 from gdo.explore.columns import Told, find_facets, find_numbers, told_columns
+from gdo.explore.folder import CopyFolder
 from gdo.explore.rows import RowFile, write_rows
 from gdo.explore.strangers import Strangers, open_copy
 from gdo.explore.vectors import VectorIndex, read_vectors
@@ -42,6 +42,16 @@ SELECT qa_uid, generate_subscripts(media_ids, 1) - 1 AS position, unnest(media_i
 FROM candidate
 """
 
+# One row is one sample or medium that a descriptor was asked for and has not all values of.
+_GAPS = """
+CREATE TABLE explored.descriptor_gap (descriptor VARCHAR, qa_uid VARCHAR, media_id UBIGINT, error VARCHAR)
+"""
+_GAPS_OF = """
+INSERT INTO explored.descriptor_gap BY NAME
+SELECT ? AS descriptor, {key}, error FROM {table}
+WHERE version = ? AND probe = ? AND (error IS NOT NULL OR {missing})
+"""
+
 
 @dataclass
 class Snapshot:
@@ -60,7 +70,7 @@ class Snapshot:
 
     pool: Pool
     stamp: tuple[int, int]
-    folder: Path
+    folder: CopyFolder
     connection: duckdb.DuckDBPyConnection
     columns: list[Told]
     rows: RowFile
@@ -86,20 +96,21 @@ class Snapshot:
     @property
     def file(self) -> Path:
         """The copy's file."""
-        return self.folder / _FILE
+        return self.folder.path / _FILE
 
     def is_stale(self) -> bool:
         """Whether the pool was written to since."""
         return stamp_of(self.pool) != self.stamp
 
     def close(self) -> None:
-        """Let go of the copy, and remove it."""
-        self.connection.close()
+        """Let go of the copy, and remove it; who is still being answered from it keeps it open."""
+        with suppress(duckdb.Error):
+            self.connection.close()
         self.discard()
 
     def discard(self) -> None:
         """Remove the copy's files; who is being answered from it keeps it open to the end."""
-        shutil.rmtree(self.folder, ignore_errors=True)
+        self.folder.remove()
 
 
 def stamp_of(pool: Pool) -> tuple[int, int]:
@@ -122,20 +133,21 @@ def take_snapshot(pool: Pool, strangers: Strangers, home: Path | None = None) ->
     Raises:
         GdoError: The pool cannot be opened.
     """
-    folder = Path(tempfile.mkdtemp(prefix="gdo-explore-", dir=home))
+    folder = CopyFolder(home)
+    file, rows_file = folder.path / _FILE, folder.path / _ROWS
     try:
         with pool.read() as connection:
             stamp = stamp_of(pool)
             columns = told_columns(connection)
-            _copy(connection, folder / _FILE)
-            copy = open_copy(folder / _FILE)
-            write_rows(copy, folder / _ROWS)
-            rows = RowFile(folder / _ROWS)
+            _copy(connection, file)
+            copy = open_copy(file)
+            write_rows(copy, rows_file)
+            rows = RowFile(rows_file)
             facets, numbers = find_facets(copy, columns), find_numbers(columns)
-            arrays = Arrays(copy, folder / _FILE, rows, strangers, facets, numbers)
-            vectors = read_vectors(connection, arrays, folder / _VECTORS)
+            arrays = Arrays(copy, file, rows, strangers, facets, numbers)
+            vectors = read_vectors(connection, arrays, folder.path / _VECTORS)
     except BaseException:
-        shutil.rmtree(folder, ignore_errors=True)
+        folder.remove()
         raise
     return Snapshot(pool, stamp, folder, copy, columns, rows, arrays, vectors)
 
@@ -147,4 +159,19 @@ def _copy(connection: duckdb.DuckDBPyConnection, target: Path) -> None:
     for name in ("candidate", *tables):
         connection.execute(f"CREATE TABLE explored.{quoted(name)} AS FROM {quoted(name)}")
     connection.execute(_SAMPLE_MEDIA)
+    connection.execute(_GAPS)
+    _copy_gaps(connection)
     connection.execute("DETACH explored")
+
+
+def _copy_gaps(connection: duckdb.DuckDBPyConnection) -> None:
+    """Write down which values are missing for which reason."""
+    shown = {column.name for column in told_columns(connection)}
+    query = "SELECT name, subject, version, probe, columns FROM descriptor"
+    for name, subject, version, probe, columns in connection.execute(query).fetchall():
+        mine = [quoted(column) for column in json.loads(columns) if column in shown]
+        if mine:
+            key = "media_id" if subject == "media" else "qa_uid"
+            missing = " OR ".join(f"{column} IS NULL" for column in mine)
+            filled = _GAPS_OF.format(key=key, table=quoted(name), missing=missing)
+            connection.execute(filled, [name, version, probe])

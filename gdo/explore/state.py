@@ -2,17 +2,17 @@
 
 from contextlib import suppress
 from pathlib import Path
-from threading import RLock
+from threading import RLock, Thread
 from typing import Any, Self
 
 from gdo.descriptors.engine.work import medium_of
 from gdo.errors import UsageError
+from gdo.explore.explained import Explained
 from gdo.explore.frames import FrameCache, Strip, Wanted
-from gdo.explore.snapshot import Snapshot, stamp_of, take_snapshot
+from gdo.explore.snapshot import Snapshot, take_snapshot
 from gdo.explore.strangers import Strangers
 from gdo.pool.store import Pool
-from gdo.selectors.explain import Explanation, explain_by, rework
-from gdo.selectors.select import Worked
+from gdo.selectors.explain import Explanation, explain_by
 
 FRAMES = range(1, 17)
 SIDES = (240, 480, 960)
@@ -33,6 +33,7 @@ VIDEO_TYPES = {
 }
 """Other files are not handed out, whatever the pool calls them."""
 
+_NEWEST_FIRST = "SELECT subset FROM subset ORDER BY created DESC, subset"
 _MEDIUM = "SELECT media_id, kind, root, paths FROM media WHERE media_id = ?"
 
 
@@ -52,17 +53,23 @@ class Explorer:
         self.frames = FrameCache()
         self._home = home
         self._strangers = Strangers()
-        self._worked: tuple[tuple[str, tuple[int, int]], Worked] | None = None
         try:
             self._snapshot = take_snapshot(self.pool, self._strangers, home)
         except BaseException:
             self._end_processes()
             raise
+        self._explained = Explained(self.pool, self._snapshot.folder.path)
+        self._preparing: Thread | None = None
+        self._is_closing = False
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._is_closing = True
+        self._explained.close()
+        if self._preparing:
+            self._preparing.join()
         self._snapshot.close()
         self._end_processes()
 
@@ -75,28 +82,40 @@ class Explorer:
         """Copy the pool anew: it was written to."""
         with self.opening:
             old, self._snapshot = self._snapshot, take_snapshot(self.pool, self._strangers, self._home)
+            before, self._explained = self._explained, Explained(self.pool, self._snapshot.folder.path)
+        before.close()
         old.discard()
+        if self._preparing:
+            self.warm()
 
     def warm(self) -> None:
-        """Start what takes a moment, before somebody waits for it."""
+        """Begin in the background what takes a moment, before somebody waits for it; again when refreshed."""
+        self._preparing = Thread(target=self._prepare, args=[self._snapshot, self._explained], daemon=True)
+        self._preparing.start()
+
+    def _prepare(self, snapshot: Snapshot, explained: Explained) -> None:
+        """Begin with what is soon done; whoever asks for what fails here is told why."""
         with suppress(Exception):
-            self._strangers.ask(self._snapshot.file, "true")
+            subsets = [row["subset"] for row in snapshot.ask(_NEWEST_FIRST)]
+            numbers = [column.name for column in snapshot.columns if column.value]
+            snapshot.arrays.prepare(numbers, subsets)
+            if not self._is_closing:
+                self._strangers.start(snapshot.file)
+            if not self._is_closing:
+                explained.prepare(subsets)
 
     def explain(self, subset: str, qa_uid: str) -> Explanation:
         """Why a sample was taken into a subset, or what kept it out.
 
-        The first question about a subset works its selection out again, which takes seconds on a million
-        samples; the answers to those that follow are there at once.
+        Who asks before the subset's selection was worked out again waits for it, seconds on a million.
 
         Raises:
             UsageError: No such subset or sample, or the subset was not selected.
             GdoError: The pool has changed since the subset was chosen.
         """
+        worked = self._explained.get(subset)
         with self.opening:
-            key = (subset, stamp_of(self.pool))
-            if self._worked is None or self._worked[0] != key:
-                self._worked = key, rework(self.pool.path, subset)
-            return explain_by(self._worked[1], self.pool.path, subset, qa_uid)
+            return explain_by(worked, self.pool.path, subset, qa_uid)
 
     def strip(self, media_id: int, frames: int, side: int) -> Strip:
         """Frames of a medium.

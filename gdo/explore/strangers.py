@@ -1,10 +1,11 @@
 """Conditions that people wrote: they run in processes that can be ended, as the queries of `gdo sql` do."""
 
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from queue import Queue
+from queue import LifoQueue
 from typing import Any
 
 import duckdb
@@ -59,13 +60,18 @@ _opened = lru_cache(maxsize=1)(open_copy)
 
 
 class Strangers:
-    """The processes; started when first needed."""
+    """The processes; started when first needed, the one that was last at work taken first."""
 
     def __init__(self) -> None:
         self._all = [Sandbox() for _ in range(PROCESSES)]
-        self._free: Queue[Sandbox] = Queue()
+        self._free: LifoQueue[Sandbox] = LifoQueue()
         for sandbox in self._all:
             self._free.put(sandbox)
+
+    def start(self, copy: Path) -> None:
+        """Let all of them open a copy, before somebody waits for it."""
+        with ThreadPoolExecutor(PROCESSES) as threads:
+            list(threads.map(self.ask, [copy] * PROCESSES, ["true"] * PROCESSES))
 
     def ask(self, copy: Path, where: str) -> NDArray[np.uint8]:
         """Which samples of a copy of a pool meet a condition: a bit for each row.

@@ -1,7 +1,10 @@
 """Writing files so that a reader sees the old one or the new one, never half of one."""
 
+import fcntl
 import os
 from collections.abc import Callable
+from contextlib import ExitStack, suppress
+from glob import escape
 from pathlib import Path
 from typing import Any
 
@@ -17,3 +20,24 @@ def write_aside(path: Path, write: Callable[[Path], Any]) -> None:
         aside.replace(path)
     finally:
         aside.unlink(missing_ok=True)
+
+
+def write_output(path: Path, write: Callable[[Path], Any]) -> None:
+    """The same for a file of a person's own, where nobody else tidies up.
+
+    Side files of the same file whose writers were killed are removed: a writer holds a lock on its own,
+    which the system lets go of however the writer ends.
+    """
+    for left in path.parent.glob(f".{escape(path.name)}.*.part"):
+        # Errors: it is being written, or is another user's, or was just removed.
+        with suppress(OSError), left.open("rb") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            left.unlink()
+    with ExitStack() as held:
+
+        def fill(aside: Path) -> None:
+            lock = held.enter_context(aside.open("wb"))
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            write(aside)
+
+        write_aside(path, fill)

@@ -23,7 +23,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from gdo.errors import GdoError, UsageError
-from gdo.pool.atomic import write_aside
+from gdo.pool.atomic import write_output
 from gdo.pool.sandbox import Begun, Sandbox
 from gdo.pool.store import MEMORY_LIMIT, Pool, scalar
 
@@ -115,7 +115,7 @@ def run_sql(
             work = _Query(source, query, time_limit, max_rows, partial(write, path=aside))
             written.append(process.call(work, time_limit))
 
-        write_aside(output, fill)
+        write_output(output, fill)
         return replace(written[0], path=output)
 
 

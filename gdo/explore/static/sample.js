@@ -84,7 +84,7 @@ function showValues(sample) {
     right(number(value.value)),
     value.unit,
     value.value === null
-      ? h("td", { className: "quiet" }, value.maker ? "missing" : "not computed")
+      ? h("td", { className: "quiet" }, value.why)
       : h("td", { title: value.below === null ? "" : `${Math.round(100 * value.below)} % of the pool's values are not above it` },
         value.below === null ? "" : bar(value.below)),
   ]);
