@@ -84,10 +84,13 @@ class Arrays:
         self._lock = Lock()
 
     def prepare(self, numbers: Sequence[str], subsets: Sequence[str]) -> None:
-        """Make some of what is kept before somebody waits for it: values of columns, and masks of subsets."""
-        for name in numbers:
-            if name in self.numbers:
-                self.numbers_of(name)
+        """Make before somebody waits for it: values and orders of columns, masks of subsets."""
+        known = [name for name in numbers if name in self.numbers]
+        for name in known:
+            self.numbers_of(name)
+        for largest_first in (True, False):
+            for name in known:
+                self.order(name, largest_first=largest_first)
         for subset in subsets[:_MOST_PREPARED]:
             self.member(Membership(subset=subset))
             self.member(Membership(subset=subset, role="uniform"))

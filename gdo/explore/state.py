@@ -1,5 +1,6 @@
 """What a running explorer holds: the pool, its copy, and what was decoded."""
 
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from threading import RLock, Thread
@@ -98,9 +99,9 @@ class Explorer:
         with suppress(Exception):
             subsets = [row["subset"] for row in snapshot.ask(_NEWEST_FIRST)]
             numbers = [column.name for column in snapshot.columns if column.value]
-            snapshot.arrays.prepare(numbers, subsets)
-            if not self._is_closing:
-                self._strangers.start(snapshot.file)
+            with ThreadPoolExecutor(1) as beside:
+                beside.submit(self._strangers.start, snapshot.file)
+                snapshot.arrays.prepare(numbers, subsets)
             if not self._is_closing:
                 explained.prepare(subsets)
 
