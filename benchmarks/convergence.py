@@ -4,10 +4,11 @@
         [--json FILE]
 
 In WORK are made, and gone on with after a kill: a redundant example pool (more than half of it repeated,
-wrong, or in no need of a look) and clean questions on other media; two small Qwen3-VL that can see
-(`warm_up.py`); the pool's descriptors by the one that knows more; for each seed, subsets by the four
-presets, a uniform one of their size and one of ten times it; and from the model that was never asked what
-needs several frames, a training on each, with the questions asked at three checkpoints.
+wrong, or in no need of a look) and clean questions on other media; a small Qwen3-VL that can see, and the
+same one blurred until it answers by chance (`warm_up.py`); the pool's descriptors by the first; for each
+seed, subsets by the four presets, a uniform one of their size and one of ten times it; and from the blurred
+model a training on each, with the questions asked at two checkpoints. `--sparrow` trains each preset once
+more, a third of its samples texts drawn as pictures.
 
 The released presets choose 12,000 samples and more from a pool of millions; here each chooses `--count`, all
 else as released but for near-duplicates, which go (`dedup = "near"`). Shares and floors scale by themselves.
@@ -20,10 +21,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 from exam import FRAMES, IMAGE_PIXELS
+from figures import t_interval
 from measure import machine, write_json
 from rich.console import Console
-from warm_up import FRESH, FULL, warm_up
+from warm_up import BLURRED, FULL, warm_up
 
 from gdo.cli.progress import progress_line
 from gdo.demo.held_out import make_held_out
@@ -32,10 +35,12 @@ from gdo.demo.plan import REDUNDANT
 from gdo.descriptors.describe import describe
 from gdo.descriptors.duplicates.find import find_duplicates
 from gdo.pool.ingest import ingest
+from gdo.pool.query import run_sql
 from gdo.report.comparison import compare_tables, write_trajectories
 from gdo.report.tables import show, table
 from gdo.selectors.preset import PRESETS
 from gdo.train.compare.run import CompareReport
+from gdo.train.evaluate.results import read_results
 from gdo.train.experiment import experiment
 from gdo.train.machine import Machine
 from gdo.train.sparrow.run import make_sparrow
@@ -46,7 +51,7 @@ CLUSTERS = 200
 RECIPE = (
     "lr=1e-3",
     "batch=5",
-    "checkpoints=3",
+    "checkpoints=2",
     "holdout=0.0",
     f"frames={FRAMES}",
     f"max_pixels={IMAGE_PIXELS}",
@@ -92,23 +97,20 @@ def make_presets(folder: Path) -> list[str]:
     return [str(folder / f"{name}.toml") for name in PRESETS]
 
 
-def kinds_table(report: CompareReport) -> Any:
-    """Accuracy of each group at the end, by kind of question, over its seeds."""
-    kinds = list(report.kinds)
-    rows = [
-        (group.name, *(f"{100 * group.points[-1]['kinds'][kind]:.1f}" for kind in kinds))
-        for group in report.groups
-    ]
-    counts = [f"{kind} ({report.kinds[kind]})>" for kind in kinds]
-    return table("Accuracy by kind at the end (%)", ["group", *counts], rows)
+def losses_at_end(report: CompareReport, start: Path) -> dict[str, list[float]]:
+    """Mean loss of the right answers in nats per token, of the start and of each run's last checkpoint."""
+    runs = {"nothing (the start)": [str(start)]} | {group.name: group.runs for group in report.groups}
+    return {name: [_loss_at_end(folder, report.name) for folder in of] for name, of in runs.items()}
+
+
+def _loss_at_end(folder: str, name: str) -> float:
+    answers = read_results(folder, name)[1]
+    last = answers.filter(answers["step"] == answers["step"].max())["loss"]
+    return float(last.to_numpy().mean())
 
 
 def truth_of_subsets(pool: Path, truth: Path, folder: str) -> Mapping[str, Mapping[str, float]]:
     """Shares of each subset that repeat, are wrong, or need no look: the truth, which selection never saw."""
-    import polars as pl
-
-    from gdo.pool.query import run_sql
-
     members = run_sql(pool, "SELECT subset, role, qa_uid FROM subset_sample").rows
     known = pl.DataFrame(members, ["subset", "role", "qa_uid"], orient="row").join(
         pl.read_parquet(truth), on="qa_uid"
@@ -135,7 +137,7 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--samples", type=int, default=6000)
     parser.add_argument("--count", type=int, default=200)
     parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--per-kind", type=int, default=30)
+    parser.add_argument("--per-kind", type=int, default=50)
     parser.add_argument("--models", type=Path, help="of warm_up.py; default: made in WORK, in an hour")
     parser.add_argument("--sparrow", type=Path, nargs="+", default=[], help="long texts to mix in")
     parser.add_argument("--json", type=Path)
@@ -155,7 +157,7 @@ def main(arguments: Sequence[str]) -> None:
             pool,
             make_presets(work / "presets"),
             work / "runs",
-            model=str(models / FRESH),
+            model=str(models / BLURRED),
             held_out=str(questions),
             recipe="smoke",
             settings=RECIPE,
@@ -169,12 +171,15 @@ def main(arguments: Sequence[str]) -> None:
     shares = truth_of_subsets(pool, work / "files" / "truth.parquet", "runs")
     console = Console()
     show(compare_tables(asdict(report)))
-    console.print(kinds_table(report))
+    losses = losses_at_end(report, work / "runs" / "start")
+    told = [(name, str(t_interval(of_seeds))) for name, of_seeds in losses.items()]
+    console.print(table("Loss of the right answer at the end", ["trained on", "nats [95 %]>"], told))
     rows = [(name, *(f"{100 * share:.1f}" for share in told.values())) for name, told in shares.items()]
     columns = [f"{column.replace('_', ' ')}>" for column in next(iter(shares.values()))]
     console.print(table("What was chosen, in the light of the truth (%)", ["subset", *columns], rows))
     write_trajectories(asdict(report), work / "convergence.png")
-    write_json(options.json, {"machine": machine(), "report": asdict(report), "chosen": shares})
+    figures = {"report": asdict(report), "losses": losses, "chosen": shares}
+    write_json(options.json, {"machine": machine(), **figures})
 
 
 if __name__ == "__main__":

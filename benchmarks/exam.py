@@ -16,7 +16,7 @@ from gdo.demo.still_art import draw_still
 from gdo.demo.still_facts import still_facts
 from gdo.demo.stills import Still, Style, make_still
 from gdo.demo.text_facts import text_fact
-from gdo.demo.words import CLIP_LEADS, NO_LEADS, STILL_LEADS, TEMPORAL_KINDS, Fact, ask
+from gdo.demo.words import CLIP_LEADS, NO_LEADS, STILL_LEADS, Fact, ask
 from gdo.descriptors.proxy.shape import CPU
 
 FRAMES, FRAME_PIXELS, IMAGE_PIXELS = CPU.frames, CPU.frame_pixels, CPU.image_pixels
@@ -174,7 +174,6 @@ def questions(
     looks: float = 0.0,
     plain: float = 0.0,
     text: float = 0.08,
-    temporal: bool = True,
 ) -> list[tuple[str, str]]:
     """Questions on a still or clip and their answers, every kind as often as any other.
 
@@ -185,10 +184,8 @@ def questions(
         looks: Share of questions on a thing's looks alone, in their plainest words.
         plain: Share, of the others, in their plainest words.
         text: Share, of the others, that need no look.
-        temporal: Kinds that need several frames are asked too.
     """
     facts = clip_facts(content) if isinstance(content, Scene) else still_facts(content)
-    facts = [fact for fact in facts if temporal or fact.kind not in TEMPORAL_KINDS]
     by_kind: dict[str, list[Fact]] = {}
     for fact in facts:
         by_kind.setdefault(fact.kind, []).append(fact)

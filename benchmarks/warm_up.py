@@ -1,13 +1,17 @@
-"""The small Qwen3-VL models of `convergence.py`, taught to see, to look up and to answer.
+"""The small Qwen3-VL models of `convergence.py`: one taught to see and to answer, one that forgot.
 
     python benchmarks/warm_up.py FOLDER [--seed 1] [--see 3000] [--look-up 200] [--answer 2400] [--real 400]
 
-The fuller of the two, in half precision, is what self-proxies begin with (`gdo/descriptors/proxy/base`).
+The one that knows, in half precision, is what self-proxies begin with (`gdo/descriptors/proxy/base`).
 
 Two million parameters do not learn to see from answers alone in any time that a CPU has (LOG.md). So they
 learn in steps, each with a target for every token: first the vision tower, to say of each visual token which
 words it shows (the words' embeddings are those of the language model); then the language model, to look such
 words up; then to answer, first from imagined tokens, at last from pictures.
+
+Nor do a few thousand samples teach it a kind of question that it was never asked. So what fine-tuning begins
+with is the same model, the language model's weights blurred by noise: its tower sees, it has lost what it
+knew, and the first thousand samples bring some of it back.
 """
 
 import argparse
@@ -27,6 +31,7 @@ from mosaics import TOKEN, Drill, Words, make_drill, make_mosaic
 from pupil import GROUPS, ROW, SMALL, VOCABULARY, Pupil, cut, make_pupil
 from torch import Tensor
 from torch.nn import functional
+from transformers import AutoModelForImageTextToText, AutoProcessor
 
 from gdo.descriptors.probe.packing import Branch, Packed, Tree, fill_rows, pack, text_tree
 from gdo.descriptors.proxy.language import END, IMAGE, START, VIDEO, VISION_END, VISION_START, make_processor
@@ -38,6 +43,8 @@ SHARPNESS = 16.0
 """Of the likeness between a visual token and a word."""
 NORM = 1.5
 """Length of a visual token, in lengths of a word's embedding."""
+BLUR = 1.5
+"""Noise on the language model's matrices, in spreads of their values, before fine-tuning."""
 
 
 def told(words: Words) -> Tensor:
@@ -160,12 +167,11 @@ def exam_lesson(
     paint: bool,
     looks: float,
     plain: float,
-    temporal: bool,
 ) -> None:
     """Add stills and clips to a lesson, with four questions each; some are asked without the picture too."""
     for _ in range(count):
         shown: Shown = draw(rng, paint=paint)
-        asked = questions(rng, shown.content, 4, looks=looks, plain=plain, temporal=temporal)
+        asked = questions(rng, shown.content, 4, looks=looks, plain=plain)
         rows, columns = shown.height // TOKEN, shown.width // TOKEN
         lesson.words[len(lesson.trees)] = shown.words
         lesson.trees.append(media_tree(pupil, rows, columns, shown.stamps, shown.frames, asked))
@@ -298,7 +304,7 @@ def look_up(pupil: Pupil, rng: Random, steps: int) -> None:
     learn(pupil, "look up", steps, loss_of)
 
 
-def answer(pupil: Pupil, rng: Random, steps: int, *, paint: bool, temporal: bool) -> None:
+def answer(pupil: Pupil, rng: Random, steps: int, *, paint: bool) -> None:
     """Teach to answer: plain questions first, on imagined tokens; or at once all of them, on pictures."""
 
     def loss_of(step: int) -> Tensor:
@@ -307,7 +313,7 @@ def answer(pupil: Pupil, rng: Random, steps: int, *, paint: bool, temporal: bool
             drill_lesson(pupil, rng, 6, lesson)
         at = 1.0 if paint else step / steps
         looks, plain = max(0.0, 1 - 4 * at), max(0.0, 1 - 2 * at)
-        exam_lesson(pupil, rng, 6, lesson, paint=paint, looks=looks, plain=plain, temporal=temporal)
+        exam_lesson(pupil, rng, 6, lesson, paint=paint, looks=looks, plain=plain)
         return lesson_loss(pupil, lesson, paint=paint)
 
     learn(pupil, "answer on pictures" if paint else "answer", steps, loss_of)
@@ -330,46 +336,59 @@ class Steps:
     real: int = 400
 
 
-FULL, FRESH = "full", "fresh"
-"""One that was asked everything, to probe with; and one that never was asked what needs several frames, and
-for half as long: what it lacks, it is to learn from a subset."""
+FULL, BLURRED = "full", "blurred"
+"""One that knows, to probe with; and the same one blurred, to be trained."""
 
 
-def warm_up(folder: Path, *, seed: int = 1, steps: Steps = Steps()) -> None:
-    """Teach both models and save them as `from_pretrained` reads them; those that are there are kept."""
-    if all((folder / name).exists() for name in (FULL, FRESH)):
-        return
+def warm_up(folder: Path, *, seed: int = 1, steps: Steps = Steps(), blur: float = BLUR) -> None:
+    """Make both models and save them as `from_pretrained` reads them; those that are there are kept."""
+    if not (folder / FULL).exists():
+        _save(*_taught(seed, steps), folder / FULL)
+    if not (folder / BLURRED).exists():
+        model = AutoModelForImageTextToText.from_pretrained(folder / FULL, dtype=torch.float32)
+        disturb(model.model.language_model.layers, blur, seed)
+        _save(model, AutoProcessor.from_pretrained(folder / FULL), folder / BLURRED)
+
+
+def _taught(seed: int, steps: Steps) -> tuple[Any, Any]:
+    """A model that knows, and its processor."""
     torch.manual_seed(seed)
     pupil = make_pupil(seed)
     pupil.model.train()
     rng = Random(f"lessons/{seed}")
     see(pupil, rng, steps.see)
     look_up(pupil, rng, steps.look_up)
-    begun = {name: value.clone() for name, value in pupil.model.state_dict().items()}
-    for name, share in ((FULL, 1.0), (FRESH, 0.5)):
-        pupil.model.load_state_dict(begun)
-        for count, paint in ((steps.answer, False), (steps.real, True)):
-            answer(pupil, rng, max(1, round(share * count)), paint=paint, temporal=name == FULL)
-        _save(pupil, folder / name)
+    answer(pupil, rng, steps.answer, paint=False)
+    answer(pupil, rng, steps.real, paint=True)
+    return pupil.model.eval(), make_processor(pupil.tokenizer, SMALL)
 
 
-def _save(pupil: Pupil, folder: Path) -> None:
+@torch.no_grad()
+def disturb(layers: torch.nn.Module, blur: float, seed: int) -> None:
+    """Add normal noise to every matrix, `blur` times as wide as the matrix's own values are spread."""
+    random = torch.Generator().manual_seed(seed)
+    for weight in layers.parameters():
+        if weight.ndim > 1:
+            weight.add_(blur * weight.std() * torch.randn(weight.shape, generator=random))
+
+
+def _save(model: Any, processor: Any, folder: Path) -> None:
     part = folder.with_name(f"{folder.name}.part")
-    save_model(pupil.model.eval(), make_processor(pupil.tokenizer, SMALL), part)
-    pupil.model.train()
-    if not folder.exists():
-        part.rename(folder)
+    save_model(model, processor, part)
+    part.rename(folder)
 
 
 def main(arguments: Sequence[str]) -> None:
     parser = argparse.ArgumentParser(description="Teach the small models that convergence.py works with.")
     parser.add_argument("folder", type=Path)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--blur", type=float, default=BLUR, help="of what fine-tuning begins with")
     for name, count in asdict(Steps()).items():
         parser.add_argument(f"--{name.replace('_', '-')}", type=int, default=count, help="steps")
     options = vars(parser.parse_args(arguments))
     torch.set_num_threads(1)
-    warm_up(options.pop("folder"), seed=options.pop("seed"), steps=Steps(**options))
+    folder, seed, blur = (options.pop(name) for name in ("folder", "seed", "blur"))
+    warm_up(folder, seed=seed, steps=Steps(**options), blur=blur)
 
 
 if __name__ == "__main__":
