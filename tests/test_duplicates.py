@@ -1,32 +1,44 @@
 """Near-duplicates: what is planted is found, nothing else, whatever the order; and selection goes by it."""
 
+import io
 import itertools
 import json
+import os
+import shutil
+import subprocess
+import sys
 from collections import defaultdict
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import polars as pl
 import pytest
+from PIL import Image, ImageDraw, ImageFont
 from typer.testing import CliRunner
 
+import gdo
 from gdo.cli.main import app
 from gdo.demo.make import ExamplePool, make_example_pool
-from gdo.descriptors.duplicates import neighbours
+from gdo.descriptors.duplicates import closer, neighbours
 from gdo.descriptors.duplicates.align import similarity
 from gdo.descriptors.duplicates.components import components
 from gdo.descriptors.duplicates.find import find_duplicates, sweep_duplicates
+from gdo.descriptors.duplicates.look import LIMIT, CloseLook, difference, same_clip
 from gdo.descriptors.duplicates.neighbours import close_pairs
 from gdo.descriptors.duplicates.questions import Sample, same_questions
 from gdo.descriptors.duplicates.words import Evidence, asked
 from gdo.descriptors.fingerprint import pack, spectra, unpack
 from gdo.errors import UsageError
+from gdo.pool import store
 from gdo.pool.ingest import ingest
 from gdo.pool.query import run_sql
+from gdo.pool.store import Pool
 from gdo.selectors.explain import explain
 from gdo.selectors.select import select
 
+FONT = Path(gdo.__file__).parent / "train" / "sparrow" / "fonts" / "DejaVuSans.ttf"
 SAMPLES = 600
 NEAR = ["dedup=near"]
 
@@ -60,7 +72,6 @@ def pairs_in(groups: set[tuple[str, ...]]) -> set[tuple[str, str]]:
 
 
 def test_planted_duplicates_are_found(example: ExamplePool, pool: Path) -> None:
-    """Pairs of which one answer is wrong are left aside: they ask the same, but do not say the same."""
     truth = {row["qa_uid"]: row for row in pl.read_parquet(example.truth).iter_rows(named=True)}
     planted = defaultdict(list)
     for uid, row in truth.items():
@@ -68,9 +79,8 @@ def test_planted_duplicates_are_found(example: ExamplePool, pool: Path) -> None:
             planted[row["duplicate_group"]].append(uid)
     wanted = pairs_in({tuple(sorted(uids)) for uids in planted.values()})
     found = pairs_in(grouped(pool))
-    sure = {pair for pair in wanted if not any(truth[uid]["wrong_answer"] for uid in pair)}
-    assert len(sure) > 40
-    assert len(found & sure) >= 0.99 * len(sure)
+    assert len(wanted) > 40
+    assert len(found & wanted) >= 0.98 * len(wanted)
     assert len(found & wanted) >= 0.98 * len(found)
     media = {row["media"]: row["duplicate_of_media"] for row in truth.values() if row["duplicate_of_media"]}
     stored = rows(
@@ -203,6 +213,14 @@ def test_the_real_pool_has_its_pairs_and_no_others(shared: Path, tmp_path: Path)
     assert report.found.media_unseen == 10
 
 
+def never(first: tuple[int, ...], second: tuple[int, ...]) -> bool:
+    return False
+
+
+def always(first: tuple[int, ...], second: tuple[int, ...]) -> bool:
+    return True
+
+
 def unit(vectors: np.ndarray) -> np.ndarray:
     return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
 
@@ -231,6 +249,22 @@ def test_close_vectors_are_found_with_lists_and_without(
     assert again.second.tolist() == pairs.second.tolist()
     exact = (vectors[pairs.first].astype(float) * vectors[pairs.second]).sum(axis=1)
     assert np.abs(pairs.products - exact).max() < 1e-12
+
+
+def test_an_index_goes_to_gpus_that_take_it() -> None:
+    """The decision alone: no GPU computes anything here."""
+
+    def refuse(index: object) -> object:
+        raise RuntimeError("out of memory")
+
+    index = object()
+    without = SimpleNamespace(get_num_gpus=lambda: 0, index_cpu_to_all_gpus=refuse)
+    assert neighbours.on_gpus(index, without) is index
+    takes = SimpleNamespace(get_num_gpus=lambda: 2, index_cpu_to_all_gpus=lambda one: [one])
+    assert neighbours.on_gpus(index, takes) == [index]
+    refuses = SimpleNamespace(get_num_gpus=lambda: 1, index_cpu_to_all_gpus=refuse)
+    with pytest.warns(UserWarning, match="on the CPU.*out of memory"):
+        assert neighbours.on_gpus(index, refuses) is index
 
 
 def test_no_vectors_and_one_have_no_pairs() -> None:
@@ -308,8 +342,8 @@ def test_questions_of_one_maker_are_told_apart_and_those_of_two_matched() -> Non
         for number, (uid, (maker, _, _)) in enumerate(texts.items())
     ]
     evidence = Evidence([*words.values(), *filler])
-    assert same_questions(samples, evidence) == [["a1", "a2", "b0"]]
-    assert same_questions(samples[::-1], evidence) == [["a1", "a2", "b0"]]
+    assert same_questions(samples, evidence, never) == [["a1", "a2", "b0"]]
+    assert same_questions(samples[::-1], evidence, never) == [["a1", "a2", "b0"]]
 
 
 @pytest.mark.parametrize("media", [(1, 1), (1, 2)])
@@ -330,10 +364,239 @@ def test_two_sources_that_share_pictures_ask_for_themselves(
     filler = [asked(f"Where is thing {n}?", f"place {n} street") for n in range(50)]
     a, b = asked(*one), asked(*other)
     samples = [Sample("a", (media[0],), "vqa", a, 1), Sample("b", (media[1],), "gqa", b, 2)]
-    assert same_questions(samples, Evidence([a, b, *filler])) == []
+    assert same_questions(samples, Evidence([a, b, *filler]), always) == []
 
 
 def test_pages_of_one_form_are_told_apart_by_what_they_say() -> None:
     words = [asked("What is the total amount?", f"{n}.40") for n in range(4)]
     samples = [Sample(str(n), (n,), "receipts", one, n) for n, one in enumerate(words)]
-    assert same_questions(samples, Evidence(words)) == []
+    assert same_questions(samples, Evidence(words), never) == []
+    shop = asked("What is the shop called?", "Miller")
+    samples += [Sample(f"s{n}", (n,), "receipts", shop, 10) for n in range(4)]
+    assert same_questions(samples, Evidence([*words, shop]), never) == [["s0", "s1", "s2", "s3"]]
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        (("What colour is the bus?", "Red"), ("Tell me the colour of the bus.", "Blue"), True),
+        (("How many cups are there?", "2"), ("Count the cups. How many?", "Three"), True),
+        (("Is it May or June?", "May"), ("Which is it, May or June?", "June"), True),
+        (("Where does the baby sit?", "On a bed"), ("What colour is the baby's top?", "Blue"), False),
+        (("What is the man holding?", "An umbrella"), ("What is the man wearing?", "A jacket"), False),
+        (("How many cups are there?", "2"), ("Which cups are there?", "Red ones"), False),
+    ],
+)
+def test_a_wrong_answer_is_seen_through_where_the_media_are_copies(
+    one: tuple[str, str], other: tuple[str, str], same: bool
+) -> None:
+    colours = asked("Which one?\nA. Red\nB. Blue\nC. Green", "A")
+    filler = [asked(f"Where is thing {n}?", f"place {n} street") for n in range(50)]
+    a, b = asked(*one), asked(*other)
+    samples = [Sample("a", (1,), "source", a, 1), Sample("b", (2,), "source", b, 2)]
+    evidence = Evidence([a, b, colours, *filler])
+    assert same_questions(samples, evidence, always) == ([["a", "b"]] if same else [])
+    assert same_questions(samples, evidence, never) == []
+
+
+def test_rewordings_that_were_found_teach_what_words_stand_for_each_other() -> None:
+    texts = [("How many things cast a shadow?", "Two"), ("Count the objects on the ground.", "Three")]
+    a, b = (asked(*text) for text in texts)
+    evidence = Evidence([a, b, *(asked(f"Where is thing {n}?", f"place {n}") for n in range(50))])
+    assert evidence.likeness(a, b) < 0.1
+    reworded = [
+        (asked(f"Thing {n} casts shadows?", "x"), asked(f"Object {n} on grounds?", "x")) for n in range(3)
+    ]
+    evidence.learn((x.question, y.question) for x, y in reworded[:1])
+    assert evidence.likeness(a, b) < 0.1
+    evidence.learn((x.question, y.question) for x, y in reworded)
+    assert evidence.likeness(a, b) > 0.5
+
+
+def receipt(total: str) -> np.ndarray:
+    font = ImageFont.truetype(str(FONT), 24)
+    image = Image.new("RGB", (480, 640), "white")
+    draw = ImageDraw.Draw(image)
+    for line, words in enumerate(
+        ["MILLER & SON", "Milk 1.20", "Bread 2.60", "Coffee 8.60", f"TOTAL {total}"]
+    ):
+        draw.text((60, 60 + 100 * line), words, font=font, fill="black")
+    return np.asarray(image)
+
+
+def copied(image: np.ndarray, scale: float, crop: int) -> np.ndarray:
+    kept = Image.fromarray(image[crop : len(image) - crop, crop : image.shape[1] - crop])
+    buffer = io.BytesIO()
+    kept.resize((round(kept.width * scale), round(kept.height * scale))).save(buffer, "JPEG", quality=50)
+    return np.asarray(Image.open(buffer).convert("RGB"))
+
+
+@pytest.mark.parametrize(("scale", "crop"), [(1.0, 0), (0.5, 0), (1.3, 0), (0.8, 16)])
+def test_a_close_look_tells_copies_from_pages_of_one_form(scale: float, crop: int) -> None:
+    one, other = receipt("12.40"), receipt("7.95")
+    assert similarity(spectra([one]), spectra([copied(other, 1.0, 0)]))[0] > 0.993
+    assert difference(one, copied(one, scale, crop)) < LIMIT < difference(one, copied(other, scale, crop))
+    assert difference(copied(one, scale, crop), one) < LIMIT < difference(copied(other, scale, crop), one)
+    assert difference(one, picture(3)) > LIMIT
+
+
+def test_clips_are_looked_at_where_they_show_the_same() -> None:
+    clip = [np.roll(picture(5), 12 * step, axis=1) for step in range(12)]
+    assert same_clip(clip, [copied(frame, 0.75, 0) for frame in clip[2:10]])
+    other = [frame.copy() for frame in clip]
+    for frame in other:
+        frame[80:130, 100:150] = 255 - frame[80:130, 100:150]
+    assert not same_clip(clip, other)
+
+
+def test_media_that_are_gone_are_not_known_to_be_the_same(example: ExamplePool, tmp_path: Path) -> None:
+    shutil.copytree(example.folder / "images", tmp_path / "images")
+    pool = tmp_path / "pool.duckdb"
+    ingest(pool, example.files[:1], media_root=tmp_path)
+    (a,), (b,) = rows(pool, "SELECT media_id FROM media ORDER BY media_id LIMIT 2")
+    look = CloseLook(Pool(pool))
+    assert look((a, b), (a, b))
+    assert not look((a,), (b,))
+    shutil.rmtree(tmp_path / "images")
+    assert not CloseLook(Pool(pool))((a,), (b,))
+
+
+def stills_pool(folder: Path, stills: dict[str, np.ndarray]) -> Path:
+    """A pool of pictures, each with a question of its own."""
+    lines = []
+    for name, picture in stills.items():
+        Image.fromarray(picture).save(folder / f"{name}.jpg", quality=90)
+        turns = [{"from": "human", "value": f"<image>What is {name}?"}, {"from": "gpt", "value": name}]
+        lines.append(json.dumps({"id": name, "image": f"{name}.jpg", "conversations": turns}))
+    (folder / "rows.jsonl").write_text("\n".join(lines))
+    ingest(folder / "pool.duckdb", [folder / "rows.jsonl"])
+    return folder / "pool.duckdb"
+
+
+def embed(pool: Path, vectors: dict[str, list[float]]) -> None:
+    """Give media of a pool the vectors of an embedder."""
+    columns = {"embedding": {"type": "FLOAT[3]", "unit": "", "doc": "what it looks like"}}
+    with Pool(pool).write() as connection:
+        connection.execute(
+            "CREATE TABLE media_embedding (media_id UBIGINT, version INTEGER, probe VARCHAR, "
+            "embedding FLOAT[3], error VARCHAR)"
+        )
+        connection.execute(
+            "INSERT INTO descriptor VALUES ('media_embedding', 'media', 1, '<p>', ?)", [json.dumps(columns)]
+        )
+        for name, vector in vectors.items():
+            unit = [float(number) for number in np.array(vector) / np.linalg.norm(vector)]
+            connection.execute(
+                "INSERT INTO media_embedding "
+                "SELECT media_id, 1, '<p>', ?, NULL FROM media WHERE paths[1] = ?",
+                [unit, f"{name}.jpg"],
+            )
+
+
+def joined(pool: Path) -> list[tuple[str, str]]:
+    return rows(
+        pool,
+        "SELECT paths[1], found_by FROM media_duplicate JOIN media USING (media_id) ORDER BY ALL",
+    )
+
+
+def cut(image: np.ndarray, share: float) -> np.ndarray:
+    down, across = (round(share * side) for side in image.shape[:2])
+    return image[down:-down, across:-across]
+
+
+@pytest.fixture(scope="module")
+def crops(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Crops by 2, 5 and 8 % of each side, and two receipts that the embedder takes for one."""
+    whole = {name: picture(seed, 400) for seed, name in enumerate(("slight", "some", "much"), start=1)}
+    copies = {
+        f"{name}_cut": cut(whole[name], share) for name, share in zip(whole, (0.02, 0.05, 0.08), strict=True)
+    }
+    receipts = {"receipt": receipt("12.40"), "receipt_other": receipt("7.95")}
+    pool = stills_pool(tmp_path_factory.mktemp("crops"), whole | copies | receipts)
+    embed(
+        pool,
+        {
+            "much": [1, 0, 0],
+            "much_cut": [1, 0.1, 0],
+            "receipt": [0, 1, 0],
+            "receipt_other": [0, 1, 0.01],
+            "slight": [0, 0, 1],
+            "some": [0, 0.1, 1],
+        },
+    )
+    return pool
+
+
+SLIGHT = [("slight.jpg", "fingerprint"), ("slight_cut.jpg", "fingerprint")]
+SOME = [("some.jpg", "close look"), ("some_cut.jpg", "close look")]
+MUCH = [("much.jpg", "embedding"), ("much_cut.jpg", "embedding")]
+
+
+def test_crops_below_the_threshold_are_joined_by_a_close_look(crops: Path) -> None:
+    found = find_duplicates(crops, threshold=0.999, workers=0).found
+    assert joined(crops) == [*MUCH, *SLIGHT, *SOME]
+    assert (found.media_by_close_look, found.media_by_embedding, found.not_looked_at) == (2, 2, 0)
+    told = json.loads(rows(crops, "SELECT parameters FROM duplicate_search")[0][0])
+    assert told["embedding"] == "<p>"
+
+
+def test_the_close_look_can_be_turned_off(crops: Path) -> None:
+    arguments = ["duplicates", str(crops), "--threshold", "0.999", "--no-close-look", "--workers", "0"]
+    assert CliRunner().invoke(app, arguments, catch_exceptions=False).exit_code == 0
+    assert joined(crops) == SLIGHT
+    assert "embedding" not in json.loads(rows(crops, "SELECT parameters FROM duplicate_search")[0][0])
+
+
+def test_without_embeddings_fingerprints_alone_propose(crops: Path, tmp_path: Path) -> None:
+    shutil.copytree(crops.parent, tmp_path / "copy")
+    pool = tmp_path / "copy" / crops.name
+    with Pool(pool).write() as connection:
+        connection.execute("DELETE FROM descriptor WHERE name = 'media_embedding'")
+    find_duplicates(pool, threshold=0.999, workers=0)
+    assert joined(pool) == [*SLIGHT, *SOME]
+
+
+def test_no_more_is_looked_at_than_agreed(crops: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(closer, "FEWEST_LOOKS", 1)
+    monkeypatch.setattr(closer, "LOOKS_PER_MEDIUM", 0.0)
+    found = find_duplicates(crops, threshold=0.999, workers=0).found
+    assert found.not_looked_at > 0
+    assert found.media_by_close_look + found.media_by_embedding <= 2
+
+
+def test_groups_of_an_older_pool_were_found_by_fingerprints(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = store._migrations()
+    monkeypatch.setattr(store, "_migrations", lambda: [one for one in known if one[0] <= 5])
+    monkeypatch.setattr(store, "words_script", lambda: "")
+    pool = stills_pool(tmp_path, {"a": picture(1)})
+    with Pool(pool).write() as connection:
+        connection.execute("INSERT INTO media_duplicate SELECT media_id, 0, 0.995 FROM media")
+    monkeypatch.undo()
+    Pool(pool).upgrade()
+    assert joined(pool) == [("a.jpg", "fingerprint")]
+
+
+@pytest.mark.slow
+def test_thousands_of_pages_of_one_form_fit_in_memory() -> None:
+    """All pairs would be 200 million, 5 GB; the limit is of the process, what it holds already set aside."""
+    script = """
+import resource
+import numpy as np
+from gdo.descriptors.duplicates.components import components
+from gdo.descriptors.duplicates.neighbours import close_pairs
+
+rng = np.random.default_rng(0)
+vectors = 1 + 0.02 * rng.standard_normal((20_000, 8), dtype=np.float32)
+vectors[-1] = [1, 0, 0, 0, 0, 0, 0, 0]
+vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+vectors[7] = vectors[19_000]
+resource.setrlimit(resource.RLIMIT_DATA, (2 << 30, 2 << 30))
+pairs = close_pairs(vectors, 0.9)
+assert (7, 19_000) in set(zip(pairs.first.tolist(), pairs.second.tolist()))
+assert components(20_000, pairs.first, pairs.second).tolist() == [0] * 19_999 + [19_999]
+assert len(pairs.first) < 64 * 2 * 20_000
+"""
+    subprocess.run([sys.executable, "-c", script], check=True, env=os.environ | {"OMP_NUM_THREADS": "1"})

@@ -12,6 +12,7 @@ from gdo.demo.make import ExamplePool, make_example_pool
 from gdo.errors import UsageError
 from gdo.pool.frames import FrameBudget, Frames, MediaKind
 from gdo.pool.ingest import ingest
+from gdo.pool.media import read_frames
 from gdo.pool.query import run_sql
 from gdo.selectors import guard_media
 from gdo.selectors.explain import explain
@@ -92,6 +93,31 @@ def test_a_second_time_no_file_is_decoded_but_what_failed(
     monkeypatch.setattr(guard_media, "read_frames", note)
     assert select(pool, "diverse", count=40, guard_media=[evaluation]).report == first
     assert tried == ["broken.png"]
+
+
+def test_worker_processes_find_the_same(
+    pool: Path, evaluation: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = select(pool, "diverse", count=40, guard_media=[evaluation]).report
+    for file in (pool.parent / "pool.duckdb.d" / "guard").iterdir():
+        file.unlink()
+    monkeypatch.setattr(guard_media, "FILES_PER_WORKER", 1)
+    assert select(pool, "diverse", count=40, guard_media=[evaluation]).report == first
+
+
+def test_a_folder_of_frames_is_a_clip_and_pictures(pool: Path, example: ExamplePool, tmp_path: Path) -> None:
+    clip = example.media_root / shown(pool, "video")
+    frames = read_frames("video", [clip], FrameBudget(frames=12)).images
+    for number, frame in enumerate(frames):
+        Image.fromarray(frame).save(tmp_path / f"frame_{number}.png")
+    told = select(pool, "diverse", count=40, guard_media=[tmp_path]).report["guard_media"]
+    assert (told["files"], told["unreadable"]) == (12, 0)
+    assert told["samples_kept_out"] >= len(samples_of(pool, shown(pool, "video"))) > 0
+    (tmp_path / "frame_3.png").rename(tmp_path / "other.png")
+    for number in (0, 1, 2, *range(4, 12)):
+        (tmp_path / f"frame_{number}.png").rename(tmp_path / f"{number}{'abcdefghijkl'[number]}.png")
+    told = select(pool, "diverse", count=40, guard_media=[tmp_path]).report["guard_media"]
+    assert told["samples_kept_out"] == 0
 
 
 def test_names_do_not_count_for_the_digest(pool: Path, evaluation: Path, tmp_path: Path) -> None:

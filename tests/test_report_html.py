@@ -88,7 +88,8 @@ def awkward_pool(folder: Path) -> Path:
             "INSERT INTO duplicate_search VALUES (0.99, 1, '{}', 104, 1, 300, now()::TIMESTAMP)"
         )
         connection.execute(
-            "INSERT INTO media_duplicate SELECT media_id, 0, 0.995 FROM media WHERE kind = 'image' LIMIT 3"
+            "INSERT INTO media_duplicate "
+            "SELECT media_id, 0, 0.995, 'fingerprint' FROM media WHERE kind = 'image' LIMIT 3"
         )
         connection.execute("INSERT INTO sample_duplicate SELECT qa_uid, 0, 0.995 FROM sample LIMIT 2")
         refresh_candidate(connection)

@@ -25,6 +25,14 @@ def duplicates(
     output: Annotated[
         Path | None, typer.Option("-o", "--output", help="With --sweep: write a picture (.png).")
     ] = None,
+    close_look: Annotated[
+        bool,
+        typer.Option(
+            "--close-look/--no-close-look",
+            help="Look closely at media that are likely copies by fingerprint or embedding, and join those "
+            "that show the same; or go by fingerprints alone.",
+        ),
+    ] = True,
     workers: Annotated[int | None, typer.Option(help="Processes that read media; default all cores.")] = None,
     json: AsJson = False,
 ) -> None:
@@ -44,11 +52,21 @@ def duplicates(
     with progress_line() as line:
         if sweep:
             swept = sweep_duplicates(
-                pool, threshold=least, workers=workers, progress=line.show, told=line.update
+                pool,
+                threshold=least,
+                close_look=close_look,
+                workers=workers,
+                progress=line.show,
+                told=line.update,
             )
         else:
             report = find_duplicates(
-                pool, threshold=least, workers=workers, progress=line.show, told=line.update
+                pool,
+                threshold=least,
+                close_look=close_look,
+                workers=workers,
+                progress=line.show,
+                told=line.update,
             )
     if output:
         draw_sweep(swept, output)

@@ -1,9 +1,12 @@
 """The benchmark guard for media: samples that show a copy of an evaluation set's file are kept out.
 
 Copies are told by what they show, never by their names, which evaluation sets share with each other. The
-fingerprints of a guard's files are kept beside the pool by the hash of the files' content.
+fingerprints of a guard's files are kept beside the pool by the hash of the files' content. A folder of
+numbered pictures may hold the frames of a clip: it counts as one, and its pictures count as well.
 """
 
+import re
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -27,9 +30,27 @@ CLIPS = {
     *(".mpeg", ".mpg", ".ogv", ".ts", ".webm", ".wmv"),
 }
 
+FRAMES = 8
+"""Pictures that are numbered alike, at least, to be taken for the frames of a clip."""
+FILES_PER_WORKER = 64
+"""Fewer files than that are not worth a process."""
+TIME_LIMIT = 60
+"""Seconds after which a file is given up."""
+
 _SHOWING = "SELECT ordinal FROM sample WHERE list_has_any(media_ids, (SELECT list(media_id) FROM guarded))"
 
+_NUMBER = re.compile(r"\d+$")
+
 Told = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class _Shown:
+    """A medium of an evaluation set: its files, and where its fingerprint is kept."""
+
+    kind: MediaKind
+    files: tuple[Path, ...]
+    kept: Path
 
 
 @dataclass(frozen=True)
@@ -86,21 +107,35 @@ def load_media_guard(pool: Pool, folders: Sequence[Path | str], told: Told | Non
     files = [file for folder in folders for file in _files(Path(folder))]
     cache = pool.folder / "guard"
     cache.mkdir(parents=True, exist_ok=True)
-    rows, digests = list[tuple[int, bool, bytes]](), set[str]()
+    digests = {}
     for number, file in enumerate(files):
-        digest, packed = _fingerprint(file, cache)
-        digests.add(digest)
-        if packed:
-            rows.append((number, file.suffix.lower() in STILLS, packed))
+        digests[file] = _digest(file)
         if told:
-            told("reading the guard's media", number + 1, len(files))
+            told("reading the guard's files", number + 1, len(files))
+    shown = [
+        _Shown("image" if file.suffix.lower() in STILLS else "video", (file,), _kept(cache, [digest]))
+        for file, digest in digests.items()
+    ]
+    clips = [
+        _Shown("frames", frames, _kept(cache, [digests[frame] for frame in frames]))
+        for frames in _numbered(files)
+    ]
+    _take_fingerprints([*shown, *clips], told)
+    rows = [
+        (number, one.kind == "image", one.kept.read_bytes())
+        for number, one in enumerate([*shown, *clips])
+        if one.kept.exists()
+    ]
+    rows = [row for row in rows if row[2]]
+    unreadable = len(shown) - sum(number < len(shown) for number, _, _ in rows)
     describe(pool.path, [Fingerprint.name])
     with TemporaryDirectory(dir=cache) as folder:
         with pool.read() as connection:
             prints = read_prints(connection, Path(folder) / "pool.bin")
         media = prints.media[copies(prints, write_prints(rows, Path(folder) / "files.bin"))]
-    whole = blake2b("".join(sorted(digests)).encode(), digest_size=16).hexdigest()
-    return MediaGuard(whole, len(files), len(files) - len(rows), media)
+    told_apart = sorted({*digests.values(), *(clip.kept.name for clip in clips)})
+    whole = blake2b("".join(told_apart).encode(), digest_size=16).hexdigest()
+    return MediaGuard(whole, len(files), unreadable, media)
 
 
 def _files(folder: Path) -> Iterator[Path]:
@@ -115,20 +150,61 @@ def _files(folder: Path) -> Iterator[Path]:
     yield from found
 
 
-def _fingerprint(file: Path, cache: Path) -> tuple[str, bytes]:
-    """Hash of a file's content, and its packed fingerprint; empty where none can be taken."""
-    from gdo.descriptors.fingerprint import Fingerprint
+def _numbered(files: Sequence[Path]) -> list[tuple[Path, ...]]:
+    """Pictures of one folder whose names are the same but for a number, in its order."""
+    frames: dict[tuple[Path, str], list[tuple[int, Path]]] = defaultdict(list)
+    for file in files:
+        number = _NUMBER.search(file.stem)
+        if number and file.suffix.lower() in STILLS:
+            name = file.stem[: number.start()] + file.suffix
+            frames[file.parent, name].append((int(number[0]), file))
+    return [tuple(file for _, file in sorted(some)) for some in frames.values() if len(some) >= FRAMES]
 
+
+def _digest(file: Path) -> str:
     with file.open("rb") as stream:
         digest = blake2b(digest_size=16)
         while some := stream.read(1 << 20):
             digest.update(some)
-    kept = cache / f"{digest.hexdigest()}-v{Fingerprint.version}"
-    if not kept.exists():
-        kind: MediaKind = "image" if file.suffix.lower() in STILLS else "video"
-        try:
-            packed = Fingerprint().compute([read_frames(kind, [file], Fingerprint.frames)])["spectra"][0]
-        except MediaError:
-            return digest.hexdigest(), b""
-        write_aside(kept, partial(Path.write_bytes, data=packed))
-    return digest.hexdigest(), kept.read_bytes()
+    return digest.hexdigest()
+
+
+def _kept(cache: Path, digests: Sequence[str]) -> Path:
+    """Where the fingerprint of a file stands, or of several that are one clip."""
+    from gdo.descriptors.fingerprint import Fingerprint
+
+    name = digests[0]
+    if len(digests) > 1:
+        name = blake2b("".join(digests).encode(), digest_size=16).hexdigest()
+    return cache / f"{name}-v{Fingerprint.version}"
+
+
+def _take_fingerprints(shown: Sequence[_Shown], told: Told | None) -> None:
+    """Take those that are not kept yet, in several processes where there are many."""
+    from gdo.descriptors.engine.local import run_in_order, usable_cores
+
+    missing = list({one.kept: one for one in shown if not one.kept.exists()}.values())
+    workers = min(usable_cores(), len(missing) // FILES_PER_WORKER)
+    done = run_in_order(
+        _take,
+        missing,
+        lambda one, reason: None,
+        workers=workers,
+        time_limit=TIME_LIMIT,
+        ahead=4 * workers + 1,
+    )
+    for number, _ in enumerate(done):
+        if told:
+            told("taking fingerprints of the guard's media", number + 1, len(missing))
+
+
+def _take(one: _Shown) -> None:
+    """Keep the fingerprint of what can be read; a file that shows nothing but one colour has an empty one."""
+    from gdo.descriptors.fingerprint import Fingerprint
+
+    try:
+        frames = read_frames(one.kind, one.files, Fingerprint.frames)
+    except MediaError:
+        return
+    packed = Fingerprint().compute([frames])["spectra"][0]
+    write_aside(one.kept, partial(Path.write_bytes, data=packed))

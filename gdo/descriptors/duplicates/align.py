@@ -17,18 +17,19 @@ BLUR = 0.027
 """Standard deviation of the blur of both, as a share of the side: what compression changes, it hides."""
 SHIFT, STRETCH = 0.06, 0.10
 """A window's centre lies off the picture's, and its side is longer or shorter, by at most so much."""
+WIDE = 0.10, 0.20
+"""The same for pictures that are looked at closely afterwards."""
 PAIRS_AT_ONCE = 128
 
 _PLACES = (np.arange(GRID) + 0.5) / GRID - 0.5
 _DAMPING = np.exp(-((np.pi * BLUR * np.arange(WAVES)) ** 2) / 2)
-_LIMITS = np.array([SHIFT, SHIFT, STRETCH, STRETCH])
 _HARMONICS = np.arange(WAVES)
 _SCALE = np.where(_HARMONICS == 0, 1.0, 2.0**0.5)
 
 Doubles = NDArray[np.float64]
 
 
-def similarity(a: Floats, b: Floats) -> Doubles:
+def similarity(a: Floats, b: Floats, limits: tuple[float, float] = (SHIFT, STRETCH)) -> Doubles:
     """How alike pictures are: their inner product where either's best window is laid on the other.
 
     Every pair is worked out by itself, so its value does not depend on the others.
@@ -36,6 +37,7 @@ def similarity(a: Floats, b: Floats) -> Doubles:
     Args:
         a: Spectra float32 [pairs, WAVES, WAVES].
         b: The others, of the same shape.
+        limits: Most that a window is off and longer or shorter by, as shares of the side.
 
     Returns:
         float64 [pairs], at most 1, which is the same picture.
@@ -44,11 +46,11 @@ def similarity(a: Floats, b: Floats) -> Doubles:
     for start in range(0, len(a), PAIRS_AT_ONCE):
         some = slice(start, start + PAIRS_AT_ONCE)
         x, y = (waves[some].astype(np.float64) * _DAMPING[:, None] * _DAMPING for waves in (a, b))
-        found[some] = np.maximum(_fit(x, y), _fit(y, x))
+        found[some] = np.maximum(_fit(x, y, limits), _fit(y, x, limits))
     return found
 
 
-def _fit(whole: Doubles, part: Doubles) -> Doubles:
+def _fit(whole: Doubles, part: Doubles, limits: tuple[float, float]) -> Doubles:
     """The best inner product of `part` with a window of `whole`."""
     still = _waves(np.zeros(len(part)), np.zeros(len(part)))[0]
     target = _unit(_draw(part, still, still))[0]
@@ -61,19 +63,20 @@ def _fit(whole: Doubles, part: Doubles) -> Doubles:
         best = np.maximum(best, (seen * target).sum(axis=(1, 2)))
         if step < STEPS:
             slopes = (_draw(whole, down_slope, across), _draw(whole, down, across_slope))
-            window = _moved(window, [slope / length for slope in slopes], target - seen)
+            window += _step([slope / length for slope in slopes], target - seen)
+            most = np.repeat(limits, 2)
+            window = np.clip(window, -most, most)
     return best
 
 
-def _moved(window: Doubles, slopes: list[Doubles], rest: Doubles) -> Doubles:
-    """Windows after one step towards where `rest` is least."""
+def _step(slopes: list[Doubles], rest: Doubles) -> Doubles:
+    """How windows move towards where `rest` is least: [pairs, 4]."""
     down, across = slopes
     ways = np.stack([down, across, down * _PLACES[:, None], across * _PLACES], axis=1)
     ways -= ways.mean(axis=(2, 3), keepdims=True)
     flat = ways.reshape(len(ways), 4, -1)
     curvature = flat @ flat.transpose(0, 2, 1) + 1e-6 * np.eye(4)
-    step = np.linalg.solve(curvature, flat @ rest.reshape(len(rest), -1, 1))[..., 0]
-    return np.clip(window + step, -_LIMITS, _LIMITS)
+    return np.asarray(np.linalg.solve(curvature, flat @ rest.reshape(len(rest), -1, 1))[..., 0])
 
 
 def _waves(shift: Doubles, stretch: Doubles) -> tuple[Doubles, Doubles]:

@@ -4,7 +4,7 @@ import json
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
@@ -13,11 +13,14 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from gdo.descriptors.describe import describe
+from gdo.descriptors.duplicates import closer, neighbours, questions
 from gdo.descriptors.duplicates import media as media_level
-from gdo.descriptors.duplicates import neighbours, questions
-from gdo.descriptors.duplicates.media import LEAST, THRESHOLD, Alike, alike
+from gdo.descriptors.duplicates.closer import join_likely, near_by_embedding, read_vectors
+from gdo.descriptors.duplicates.look import LIMIT, CloseLook
+from gdo.descriptors.duplicates.media import FOUND_BY, LEAST, THRESHOLD, Alike, alike
 from gdo.descriptors.duplicates.prints import Prints, read_prints
 from gdo.descriptors.duplicates.samples import SampleGroup, SampleReader, group_samples
+from gdo.descriptors.engine.local import usable_cores
 from gdo.descriptors.engine.run import Callback
 from gdo.descriptors.fingerprint import Fingerprint
 from gdo.errors import GdoError, UsageError
@@ -40,6 +43,9 @@ class Found:
         media_unseen: Media that could not: unreadable, or of one colour.
         media_groups: Groups of media that show the same.
         media_in_groups: Media in them.
+        media_by_close_look: Those that only a close look joined: their fingerprints fall a little short.
+        media_by_embedding: Those that it joined because their embeddings are close.
+        not_looked_at: Pairs that are likely copies and were too many to look at.
         samples: Samples of the pool.
         sample_groups: Groups of samples that ask the same of them.
         samples_in_groups: Samples in them.
@@ -51,6 +57,9 @@ class Found:
     media_unseen: int
     media_groups: int
     media_in_groups: int
+    media_by_close_look: int
+    media_by_embedding: int
+    not_looked_at: int
     samples: int
     sample_groups: int
     samples_in_groups: int
@@ -91,6 +100,7 @@ def find_duplicates(
     pool: Path | str,
     *,
     threshold: float = THRESHOLD,
+    close_look: bool = True,
     workers: int | None = None,
     progress: Callback | None = None,
     told: Told | None = None,
@@ -102,6 +112,8 @@ def find_duplicates(
     Args:
         pool: Path of the pool's database file.
         threshold: Least similarity of media that count as the same, 0.96 to 1.
+        close_look: Look closely at media below the threshold that are likely copies, by their fingerprints or
+            by their embeddings if there are any; those that show the same count too.
         workers: Processes that read media; default all cores.
         progress: Called while fingerprints are computed.
         told: Called later on, with what is done, how much of it, and of how much.
@@ -112,7 +124,7 @@ def find_duplicates(
     """
     _check(threshold)
     started, clock = utc_now(), time.monotonic()
-    with _searched(pool, workers, progress, told) as search:
+    with _searched(pool, threshold, close_look, workers, progress, told) as search:
         groups = search.sample_groups(threshold)
         found = search.found(threshold, groups)
         _store(search, found, groups, started)
@@ -123,6 +135,7 @@ def sweep_duplicates(
     pool: Path | str,
     *,
     threshold: float = THRESHOLD,
+    close_look: bool = True,
     workers: int | None = None,
     progress: Callback | None = None,
     told: Told | None = None,
@@ -132,7 +145,7 @@ def sweep_duplicates(
     Arguments and errors are those of `find_duplicates`.
     """
     _check(threshold)
-    with _searched(pool, workers, progress, told) as search:
+    with _searched(pool, threshold, close_look, workers, progress, told) as search:
         steps = sorted({*SWEPT, threshold})
         rows = [search.found(step, search.sample_groups(step)) for step in steps]
         return Sweep(rows, search.examples(steps))
@@ -145,19 +158,41 @@ def _check(threshold: float) -> None:
 
 @dataclass(frozen=True)
 class _Search:
-    """Fingerprints of a pool and how alike its media are."""
+    """Fingerprints of a pool and how alike its media are.
+
+    Attributes:
+        proved_by: What the close look depends on, for the pool; empty where nobody looks.
+        by_embedding: Pairs that the embedding proposes; None where nobody looks.
+    """
 
     pool: Pool
     folder: Path
     prints: Prints
     pairs: Alike
+    by_embedding: Alike | None
+    proved_by: dict[str, object]
     media: int
     samples: int
+    twins: CloseLook
+    tell: Told
+    known: dict[float, tuple[Alike, int]] = field(default_factory=dict)
+
+    def copies(self, threshold: float) -> tuple[Alike, int]:
+        """The pairs of copies at a threshold, and how many likely ones nobody looked at."""
+        if threshold not in self.known:
+            self.known[threshold] = self._copies(threshold)
+        return self.known[threshold]
+
+    def _copies(self, threshold: float) -> tuple[Alike, int]:
+        if self.by_embedding is None:
+            return self.pairs.only(self.pairs.similarity >= threshold), 0
+        return join_likely(self.prints, self.pairs, threshold, self.by_embedding, self.twins, self.tell)
 
     def sample_groups(self, threshold: float) -> list[SampleGroup]:
         """Groups of samples at a threshold, in the order of their first qa_uid."""
-        root = self.prints.media[self.pairs.groups(len(self.prints), threshold)]
-        closest = self.pairs.closest(len(self.prints), threshold)
+        copies, _ = self.copies(threshold)
+        root = self.prints.media[copies.groups(len(self.prints))]
+        closest = copies.closest(len(self.prints))
         grouped = closest > 0
         path = self.folder / "samples.parquet"
         with self.pool.read() as connection:
@@ -165,14 +200,15 @@ class _Search:
             reader.write(path, self.prints.media[grouped], root[grouped])
             groups = reader.without_media()
         to_closest = dict(zip(self.prints.media[grouped].tolist(), closest[grouped].tolist(), strict=True))
-        groups += group_samples(path, reader.evidence, to_closest)
+        groups += group_samples(path, reader.evidence, to_closest, self.twins)
         path.unlink()
         return sorted(groups, key=lambda group: group.uids[0])
 
     def found(self, threshold: float, groups: Sequence[SampleGroup]) -> Found:
         """The figures of a threshold."""
-        root = self.pairs.groups(len(self.prints), threshold)
-        sizes = np.bincount(root)
+        copies, left_out = self.copies(threshold)
+        sizes = np.bincount(copies.groups(len(self.prints)))
+        ways = copies.ways(len(self.prints))
         members = sum(len(group.uids) for group in groups)
         return Found(
             threshold=threshold,
@@ -180,6 +216,9 @@ class _Search:
             media_unseen=self.media - len(self.prints),
             media_groups=int((sizes > 1).sum()),
             media_in_groups=int(sizes[sizes > 1].sum()),
+            media_by_close_look=int((ways == closer.CLOSE_LOOK).sum()),
+            media_by_embedding=int((ways == closer.EMBEDDING).sum()),
+            not_looked_at=left_out,
             samples=self.samples,
             sample_groups=len(groups),
             samples_in_groups=members,
@@ -215,9 +254,16 @@ class _Search:
 
 @contextmanager
 def _searched(
-    pool: Path | str, workers: int | None, progress: Callback | None, told: Told | None
+    pool: Path | str,
+    threshold: float,
+    close_look: bool,
+    workers: int | None,
+    progress: Callback | None,
+    told: Told | None,
 ) -> Iterator[_Search]:
     """Compute what fingerprints are missing, and compare the media of a pool."""
+    tell = told or (lambda what, done, total: None)
+    count = usable_cores() if workers is None else workers
     describe(pool, [Fingerprint.name], workers=workers, progress=progress)
     target = Pool(pool)
     folder = target.folder / "duplicates"
@@ -225,15 +271,26 @@ def _searched(
     with locked(folder, wait=False) as free:
         if not free:
             raise GdoError(f"another process looks for duplicates in {target.path}; wait for it or stop it")
-        file = folder / "fingerprints.bin"
+        file, vector_file = folder / "fingerprints.bin", folder / "vectors.npy"
         try:
             with target.read() as connection:
                 prints = read_prints(connection, file)
                 media = int(scalar(connection, "SELECT count(*) FROM media"))
                 samples = int(scalar(connection, "SELECT count(*) FROM sample"))
-            yield _Search(target, folder, prints, alike(prints, folder, told), media, samples)
+                vectors = read_vectors(connection, vector_file) if close_look else None
+            pairs = alike(prints, folder, told)
+            likely, proved_by = None, dict[str, object]()
+            if close_look:
+                likely, proved_by = pairs.only(np.empty(0, np.int64)), {"close_look": LIMIT}
+            if vectors:
+                proved = pairs.only(pairs.similarity >= threshold)
+                likely, least = near_by_embedding(prints, proved, vectors, tell)
+                proved_by |= {"embedding": vectors.probe, "cosine": least}
+            twins = CloseLook(target, count)
+            yield _Search(target, folder, prints, pairs, likely, proved_by, media, samples, twins, tell)
         finally:
             file.unlink(missing_ok=True)
+            vector_file.unlink(missing_ok=True)
 
 
 def _store(search: _Search, found: Found, groups: Sequence[SampleGroup], started: datetime) -> None:
@@ -242,6 +299,7 @@ def _store(search: _Search, found: Found, groups: Sequence[SampleGroup], started
         "candidate": media_level.CANDIDATE,
         "evidence": questions.ENOUGH,
         "all_with_all": neighbours.ALL_WITH_ALL,
+        **search.proved_by,
     }
     with search.pool.write() as connection:
         for table, rows in (
@@ -265,20 +323,23 @@ def _store(search: _Search, found: Found, groups: Sequence[SampleGroup], started
                 started,
             ],
         )
-        record_run(connection, "duplicates", {"threshold": found.threshold}, started)
+        arguments = {"threshold": found.threshold, "close_look": search.by_embedding is not None}
+        record_run(connection, "duplicates", arguments, started)
 
 
 def _media_rows(search: _Search, threshold: float) -> pa.Table:
     size = len(search.prints)
-    closest = search.pairs.closest(size, threshold)
+    copies, _ = search.copies(threshold)
+    closest = copies.closest(size)
     rows = np.flatnonzero(closest > 0)
-    root = search.pairs.groups(size, threshold)[rows]
+    root = copies.groups(size)[rows]
     _, numbers = np.unique(root, return_inverse=True)
     return pa.table(
         {
             "media_id": search.prints.media[rows],
             "duplicate_group": numbers.astype(np.int64),
             "similarity": closest[rows],
+            "found_by": pa.array([FOUND_BY[way] for way in copies.ways(size)[rows]], pa.string()),
         }
     )
 

@@ -5,13 +5,14 @@ wherever that stands: a copy may be trimmed at either end. Pictures are laid on 
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gdo.descriptors.duplicates.align import similarity
+from gdo.descriptors.duplicates.align import SHIFT, STRETCH, WIDE, similarity
 from gdo.descriptors.duplicates.components import components
 from gdo.descriptors.duplicates.neighbours import close_pairs
 from gdo.descriptors.duplicates.prints import COARSE, Prints, coarse, telling
@@ -25,6 +26,9 @@ CANDIDATE = 0.75
 HOPELESS = 0.7
 """A frame whose best partner has a lower product of short vectors is not aligned: it is another picture."""
 DECIMALS = 6
+FOUND_BY = ("fingerprint", "close look", "embedding")
+"""How a pair was found: by fingerprints alone; by a close look at one whose fingerprints fall a little short;
+or by one at a pair that lies close by its embeddings."""
 PAIRS_AT_ONCE = 64
 
 Rows = NDArray[np.int64]
@@ -33,34 +37,53 @@ Told = Callable[[str, int, int], None]
 
 @dataclass(frozen=True, slots=True)
 class Alike:
-    """Pairs of media of at least `LEAST` similarity.
+    """Pairs of media that are copies, or may be.
 
     Attributes:
         first: The smaller row of each pair, int64 [pairs].
         second: The larger one.
-        similarity: Rounded to `DECIMALS` places, float64 [pairs].
+        similarity: Of their fingerprints, rounded to `DECIMALS` places, float64 [pairs].
+        way: Place in `FOUND_BY`, int8 [pairs].
     """
 
     first: Rows
     second: Rows
     similarity: NDArray[np.float64]
+    way: NDArray[np.int8]
 
-    def groups(self, size: int, threshold: float) -> Rows:
-        """The smallest member of each row's group at a threshold: int64 [size]."""
-        enough = self.similarity >= threshold
-        return components(size, self.first[enough], self.second[enough])
+    def __len__(self) -> int:
+        return len(self.first)
 
-    def closest(self, size: int, threshold: float) -> NDArray[np.float64]:
-        """The similarity of each row to the most similar other one; 0 where none is similar enough."""
-        enough = self.similarity >= threshold
+    def only(self, which: NDArray[Any]) -> "Alike":
+        """Some of the pairs: their places, or for each one whether it is."""
+        return Alike(*(getattr(self, field.name)[which] for field in fields(self)))
+
+    def and_those(self, others: "Alike") -> "Alike":
+        """These pairs and then the others."""
+        both = [(getattr(self, field.name), getattr(others, field.name)) for field in fields(self)]
+        return Alike(*(np.concatenate(each) for each in both))
+
+    def groups(self, size: int) -> Rows:
+        """The smallest member of each row's group: int64 [size]."""
+        return components(size, self.first, self.second)
+
+    def closest(self, size: int) -> NDArray[np.float64]:
+        """The similarity of each row to the most similar other one; 0 where it is in no pair."""
         best = np.zeros(size)
         for rows in (self.first, self.second):
-            np.maximum.at(best, rows[enough], self.similarity[enough])
+            np.maximum.at(best, rows, self.similarity)
+        return best
+
+    def ways(self, size: int) -> NDArray[np.int8]:
+        """How each row was joined, the first of `FOUND_BY` that did: int8 [size]."""
+        best = np.full(size, len(FOUND_BY), np.int8)
+        for rows in (self.first, self.second):
+            np.minimum.at(best, rows, self.way)
         return best
 
 
 def alike(prints: Prints, folder: Path, told: Told | None = None) -> Alike:
-    """Find all pairs of media that may be copies of each other.
+    """Find all pairs of media that may be copies of each other, of at least `LEAST` similarity.
 
     Args:
         prints: Their fingerprints.
@@ -72,16 +95,30 @@ def alike(prints: Prints, folder: Path, told: Told | None = None) -> Alike:
     """
     tell = told or (lambda what, done, total: None)
     first, second = _candidates(prints, folder, tell)
+    pairs = compared(prints, first, second, FOUND_BY[0], tell)
+    return pairs.only(pairs.similarity >= LEAST)
+
+
+def compared(prints: Prints, first: Rows, second: Rows, way: str, tell: Told, *, wide: bool = False) -> Alike:
+    """Pairs of rows with how alike they are.
+
+    Args:
+        prints: Fingerprints.
+        first: The smaller row of each pair.
+        second: The larger one.
+        way: How they were found.
+        tell: Called with what is done, how much of it, and of how much.
+        wide: Whether crops that are not slight count too; for pairs that are looked at closely afterwards.
+    """
     values = np.empty(len(first))
     for start in range(0, len(first), PAIRS_AT_ONCE):
         some = slice(start, start + PAIRS_AT_ONCE)
-        values[some] = compare(prints, first[some].tolist(), prints, second[some].tolist())
+        values[some] = compare(prints, first[some].tolist(), prints, second[some].tolist(), wide=wide)
         tell("comparing pairs of media", min(start + PAIRS_AT_ONCE, len(first)), len(first))
-    kept = values >= LEAST
-    return Alike(first[kept], second[kept], values[kept])
+    return Alike(first, second, values, np.full(len(first), FOUND_BY.index(way), np.int8))
 
 
-def _candidates(prints: Prints, folder: Path, tell: Callable[[str, int, int], None]) -> tuple[Rows, Rows]:
+def _candidates(prints: Prints, folder: Path, tell: Told) -> tuple[Rows, Rows]:
     """Pairs of rows that have a frame much like one of the other."""
     path = folder / "short-vectors.bin"
     owners = list[Rows]()
@@ -106,7 +143,9 @@ def _candidates(prints: Prints, folder: Path, tell: Callable[[str, int, int], No
     return keys // len(prints), keys % len(prints)
 
 
-def compare(ours: Prints, first: Sequence[int], theirs: Prints, second: Sequence[int]) -> NDArray[np.float64]:
+def compare(
+    ours: Prints, first: Sequence[int], theirs: Prints, second: Sequence[int], *, wide: bool = False
+) -> NDArray[np.float64]:
     """How alike media are, pair by pair, rounded to `DECIMALS` places: float64 [pairs], at most 1.
 
     Args:
@@ -114,18 +153,19 @@ def compare(ours: Prints, first: Sequence[int], theirs: Prints, second: Sequence
         first: The row in `ours` of each pair, one pair at least.
         theirs: The same, or others.
         second: The row in `theirs` of each pair.
+        wide: Whether crops that are not slight count too; for pairs that are looked at closely afterwards.
     """
     shorter, partners, hopes, counts = [], [], [], list[int]()
     for a, b in zip(first, second, strict=True):
         short, long = sorted((ours.frames(a), theirs.frames(b)), key=len)
         products = coarse(short) @ coarse(long).T
         shorter.append(short)
-        hopes.append(products.max(axis=1) >= HOPELESS)
+        hopes.append(products.max(axis=1) >= (-1.0 if wide else HOPELESS))
         partners.append(long[products.argmax(axis=1)])
         counts.append(len(short))
     x, y, hopeful = (np.concatenate(each) for each in (shorter, partners, hopes))
     values = np.zeros(len(x))
-    values[hopeful] = similarity(x[hopeful], y[hopeful])
+    values[hopeful] = similarity(x[hopeful], y[hopeful], WIDE if wide else (SHIFT, STRETCH))
     medians = [_lower_median(some) for some in np.split(values, np.cumsum(counts)[:-1])]
     return np.round(np.array(medians), DECIMALS)
 

@@ -5,11 +5,16 @@ pivots, and each vector goes to the lists of its nearest pivots, which FAISS loo
 is done several times over, each time on another random projection to few dimensions, where close vectors are
 close as well; so two of them that are parted once are not parted always. Whatever is proposed this way is
 decided by the inner product of the vectors themselves, summed in a fixed order.
+
+Thousands of vectors that are all close to each other would make millions of pairs. So each keeps its closest
+ones only, and a pair stays if either end keeps it; what was joined stays joined by way of others.
 """
 
-from collections.abc import Callable, Iterator
+import warnings
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +33,10 @@ CELLS_LOOKED_AT = 8
 BLOCK = 2048
 """Vectors compared with as many others at a time."""
 ROWS_PER_SEARCH = 16_384
+CLOSEST = 64
+"""Pairs that a vector keeps; more it has among pages of one form, say."""
+HELD = 4_000_000
+"""Pairs found since they were last thinned out."""
 ROUNDING = 1e-3
 """What products in float32 may be short of."""
 DEVIATIONS = 5
@@ -57,6 +66,8 @@ class Pairs:
 def close_pairs(vectors: Vectors, threshold: float, told: Told | None = None) -> Pairs:
     """All pairs (of many vectors: nearly all) whose inner product is at least `threshold`.
 
+    Where a vector is in more than `CLOSEST` pairs, those are left out that are among the closest of neither.
+
     Args:
         vectors: Unit vectors, float32 [rows, size]; may be memory-mapped.
         threshold: 0 to 1; what lies far below 0.7 is found less surely.
@@ -68,23 +79,51 @@ def close_pairs(vectors: Vectors, threshold: float, told: Told | None = None) ->
     tell = told or (lambda done, total: None)
     few = len(vectors) <= ALL_WITH_ALL
     proposed = _among_all(vectors, threshold, tell) if few else _among_lists(vectors, threshold, tell)
-    found = [_verified(vectors, first, second, threshold) for first, second in proposed]
-    if not found:
-        return Pairs(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0))
-    first, second, products = (np.concatenate(each) for each in zip(*found, strict=True))
-    keys, once = np.unique(first * len(vectors) + second, return_index=True)
-    return Pairs(keys // len(vectors), keys % len(vectors), products[once])
+    none = np.empty(0, np.int64)
+    found, since, held = Pairs(none, none, np.empty(0)), list[Pairs](), 0
+    for first, second in proposed:
+        since.append(_verified(vectors, first, second, threshold))
+        held += len(since[-1].first)
+        if held > HELD:
+            found, since, held = closest([found, *since], len(vectors)), [], 0
+    return closest([found, *since], len(vectors))
+
+
+def closest(found: Sequence[Pairs], rows: int, most: int = CLOSEST) -> Pairs:
+    """The pairs once each, in order, without those that are among the closest of neither end.
+
+    Args:
+        found: Pairs, some perhaps twice.
+        rows: How many there are.
+        most: Pairs that each row keeps.
+    """
+    first, second, products = (
+        np.concatenate([getattr(pairs, name) for pairs in found]) for name in ("first", "second", "products")
+    )
+    keys, once = np.unique(first * rows + second, return_index=True)
+    products = products[once]
+    ends = keys // rows, keys % rows
+    kept = np.zeros(len(keys), np.bool_)
+    for end in ends:
+        order = np.lexsort((keys, -products, end))
+        sizes = np.bincount(end)
+        place = np.arange(len(keys)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+        kept[order[place < most]] = True
+    return Pairs(ends[0][kept], ends[1][kept], products[kept])
 
 
 def _among_all(vectors: Vectors, threshold: float, tell: Told) -> Proposed:
     for start in range(0, len(vectors), BLOCK):
-        yield from _among(vectors, np.arange(start, len(vectors)), threshold - ROUNDING, first_only=True)
+        yield from _among(
+            vectors, np.arange(start, len(vectors)), threshold - ROUNDING, vectors, first_only=True
+        )
         tell(min(start + BLOCK, len(vectors)), len(vectors))
 
 
 def _among_lists(vectors: Vectors, threshold: float, tell: Told) -> Proposed:
     # The product of two unit vectors is estimated by that of their projections with about this deviation.
     deviation = (1 - threshold**2) / DIMENSIONS**0.5
+    least = threshold - DEVIATIONS * deviation
     total = 2 * PROJECTIONS * len(vectors)
     for number in range(PROJECTIONS):
         rng = np.random.default_rng(number)
@@ -94,7 +133,7 @@ def _among_lists(vectors: Vectors, threshold: float, tell: Told) -> Proposed:
         members = np.argsort(lists, axis=None, kind="stable") // NEAREST
         start, done = 0, done + len(vectors)
         for end in np.cumsum(np.bincount(lists.ravel())).tolist():
-            yield from _among(projected, members[start:end], threshold - DEVIATIONS * deviation)
+            yield from _among(projected, members[start:end], least, vectors)
             start = end
             tell(done + end // NEAREST, total)
 
@@ -131,6 +170,7 @@ def _nearest_pivots(
     index.nprobe = CELLS_LOOKED_AT
     index.train(projected[pivots])
     index.add(projected[pivots])
+    index = on_gpus(index, faiss)
     nearest = np.empty((len(projected), NEAREST), np.int32)
     for start in range(0, len(projected), ROWS_PER_SEARCH):
         _, near = index.search(projected[start : start + ROWS_PER_SEARCH], NEAREST)
@@ -139,21 +179,55 @@ def _nearest_pivots(
     return nearest
 
 
-def _among(vectors: Vectors, rows: Rows, least: float, *, first_only: bool = False) -> Proposed:
-    """Pairs of these rows whose product is at least so much; the first block with all, or all with all."""
+def on_gpus(index: Any, faiss: Any) -> Any:
+    """A FAISS index on all GPUs, where FAISS has any; left on the CPU, with a warning, where they fail."""
+    if not faiss.get_num_gpus():
+        return index
+    try:
+        return faiss.index_cpu_to_all_gpus(index)
+    except RuntimeError as error:
+        warnings.warn(f"near-duplicates are looked up on the CPU, the GPUs failed: {error}", stacklevel=2)
+        return index
+
+
+def _among(
+    seen: Vectors, rows: Rows, least: float, vectors: Vectors, *, first_only: bool = False
+) -> Proposed:
+    """Pairs of these rows whose product is at least so much; the first block with all, or all with all.
+
+    Args:
+        seen: What is multiplied.
+        rows: Of `seen` and of `vectors`.
+        least: Of the products.
+        vectors: Tell the closest where very many are close.
+        first_only: Only the first block.
+    """
     for start in range(0, BLOCK if first_only else len(rows), BLOCK):
         here = rows[start : start + BLOCK]
         for after in range(start, len(rows), BLOCK):
             there = rows[after : after + BLOCK]
-            close = np.flatnonzero(vectors[here] @ vectors[there].T >= least)
+            close = np.flatnonzero(seen[here] @ seen[there].T >= least)
+            if len(close) > CLOSEST * len(here):
+                close = close[_closest_of_block(close, vectors[here] @ vectors[there].T)]
             x, y = here[close // len(there)], there[close % len(there)]
             once = (close // len(there) < close % len(there) if after == start else True) & (x != y)
             yield np.minimum(x, y)[once], np.maximum(x, y)[once]
 
 
-def _verified(
-    vectors: Vectors, first: Rows, second: Rows, threshold: float
-) -> tuple[Rows, Rows, NDArray[np.float64]]:
+def _closest_of_block(close: Rows, products: Vectors) -> NDArray[np.bool_]:
+    """Which of some cells of a block belong to the closest of their row or column: bool [close].
+
+    One more than `CLOSEST` each, since a vector may meet itself.
+    """
+    best = np.zeros(products.shape, np.bool_)
+    for marks, values in ((best, products), (best.T, products.T)):
+        last = min(CLOSEST, values.shape[1] - 1)
+        most = np.argpartition(-values, last, axis=1)[:, : last + 1]
+        np.put_along_axis(marks, most, True, axis=1)
+    return np.asarray(best.ravel()[close])
+
+
+def _verified(vectors: Vectors, first: Rows, second: Rows, threshold: float) -> Pairs:
     """The pairs that are close enough, and their products; summed in float64, not by BLAS."""
     products = np.concatenate(
         [np.empty(0)]
@@ -167,4 +241,4 @@ def _verified(
         ]
     )
     enough = products >= threshold
-    return first[enough], second[enough], products[enough]
+    return Pairs(first[enough], second[enough], products[enough])

@@ -8,11 +8,11 @@ answer has crept in.
 """
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import combinations
+from itertools import combinations, product
 
-from gdo.descriptors.duplicates.words import Asked, Evidence, Words
+from gdo.descriptors.duplicates.words import Asked, Evidence, Words, alternatives
 
 ENOUGH = 4.2
 """Evidence that makes two questions the same."""
@@ -20,10 +20,18 @@ PLAIN = 0.4
 """Likeness of two questions, 0 to 1, that makes them the same if their answers agree, whoever asked."""
 ALIKE = 0.25
 """Likeness that makes them the same although the answers differ, where one may be made from the other."""
+FEW = 64
+"""Media of one group that are looked at closely; more are pages of one form."""
+SURE = 0.4
+"""Likeness that does so if hardly any other question of the two media matches."""
 SAME_TEXT = 1000.0
 """Evidence of equal texts: more than any other."""
 COMMON = 64
 """A word that so many of a medium's questions or answers have is not looked up by."""
+
+
+Twins = Callable[[tuple[int, ...], tuple[int, ...]], bool]
+"""Whether media show the same on a close look."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +53,7 @@ class Sample:
     text: int
 
 
-def same_questions(samples: Sequence[Sample], evidence: Evidence) -> list[list[str]]:
+def same_questions(samples: Sequence[Sample], evidence: Evidence, twins: Twins) -> list[list[str]]:
     """Group samples of the same media, or of copies, that ask the same; groups of one are left out.
 
     The result depends neither on the order of the samples nor on what other media there are.
@@ -53,6 +61,7 @@ def same_questions(samples: Sequence[Sample], evidence: Evidence) -> list[list[s
     Args:
         samples: All that show these media.
         evidence: Weighs words by how common they are.
+        twins: Asked only where it decides, and of no more than `FEW` media.
 
     Returns:
         The samples' qa_uid, ascending, in the order of the groups' first.
@@ -63,9 +72,11 @@ def same_questions(samples: Sequence[Sample], evidence: Evidence) -> list[list[s
     for sample in sorted(samples, key=lambda one: one.uid):
         makers[sample.media, sample.source][sample.asked].append(sample)
     clusters: list[list[Sample]] = []
+    if len({media for media, _ in makers}) > FEW:
+        twins = _never
     for maker in sorted(makers):
         units = sorted(makers[maker].values(), key=_key)
-        partner = _match(units, clusters, evidence)
+        partner = _match(units, clusters, evidence, twins)
         for place, unit in enumerate(units):
             if place in partner:
                 clusters[partner[place]].extend(unit)
@@ -75,12 +86,19 @@ def same_questions(samples: Sequence[Sample], evidence: Evidence) -> list[list[s
     return sorted(groups)
 
 
+def _never(first: tuple[int, ...], second: tuple[int, ...]) -> bool:
+    return False
+
+
 def _key(unit: Sequence[Sample]) -> tuple[list[str], list[str]]:
     return sorted(unit[0].asked.question), sorted(unit[0].asked.answer)
 
 
 def _match(
-    units: Sequence[Sequence[Sample]], clusters: Sequence[Sequence[Sample]], evidence: Evidence
+    units: Sequence[Sequence[Sample]],
+    clusters: Sequence[Sequence[Sample]],
+    evidence: Evidence,
+    twins: Twins,
 ) -> dict[int, int]:
     """Which cluster each unit belongs to: one to one, for the strongest evidence in all."""
     scores: dict[tuple[int, int], float] = {}
@@ -93,10 +111,17 @@ def _match(
             score = evidence.score(mine.asked, other.asked)
             if score is None or score < ENOUGH:
                 continue
-            if _copied(mine, other) or evidence.likeness(mine.asked, other.asked) >= PLAIN:
+            if evidence.likeness(mine.asked, other.asked) >= _enough_alike(mine, other):
                 scores.setdefault((place, number), score)
     partner = _swap(_greedy(scores), scores)
-    return partner | _match_the_rest(units, clusters, evidence, partner)
+    return partner | _match_the_rest(units, clusters, evidence, twins, partner)
+
+
+def _enough_alike(a: Sample, b: Sample) -> float:
+    """How alike questions with one answer must be: yes and no are the answers to very many."""
+    if not _copied(a, b):
+        return PLAIN
+    return ALIKE if a.asked.sort == "verdict" else 0.0
 
 
 def _copied(a: Sample, b: Sample) -> bool:
@@ -111,33 +136,37 @@ def _match_the_rest(
     units: Sequence[Sequence[Sample]],
     clusters: Sequence[Sequence[Sample]],
     evidence: Evidence,
+    twins: Twins,
     partner: Mapping[int, int],
 ) -> dict[int, int]:
     """Match by their questions those whose answers differ, one of them wrong.
 
-    Only where most others match: pages of one form look the same too, and say something else each.
+    Only where the media are the same on a close look: pages of one form look much the same too, and say
+    something else each. Whoever asked mostly the same of both need not put it so alike as others.
     """
-    if 2 * len(partner) < min(len(units), len(clusters)):
-        return {}
+    mostly = 2 * len(partner) >= min(len(units), len(clusters))
     taken = set(partner.values())
-    by_word = _by_word([cluster[0].asked.words for cluster in clusters])
+    places = [place for place in range(len(units)) if place not in partner]
+    numbers = [number for number in range(len(clusters)) if number not in taken]
     scores: dict[tuple[int, int], float] = {}
-    for place, unit in enumerate(units):
-        if place in partner:
+    for place, number in product(places[:COMMON], numbers[:COMMON]):
+        mine, other = units[place][0], clusters[number][0]
+        likeness = evidence.likeness(mine.asked, other.asked)
+        if likeness < ALIKE or not _copied(mine, other):
             continue
-        for number in {number for word in unit[0].asked.words for number in by_word.get(word, ())} - taken:
-            mine, other = unit[0], clusters[number][0]
-            likeness = evidence.likeness(mine.asked, other.asked)
-            if likeness >= ALIKE and _copied(mine, other):
-                scores[place, number] = likeness
-    return _greedy(scores)
+        offered = alternatives(mine.asked, other.asked)
+        if mostly or ((likeness >= SURE or offered) and evidence.related(mine.asked, other.asked)):
+            scores[place, number] = likeness + offered
+    return _greedy(scores, lambda place, number: twins(units[place][0].media, clusters[number][0].media))
 
 
-def _greedy(scores: Mapping[tuple[int, int], float]) -> dict[int, int]:
+def _greedy(
+    scores: Mapping[tuple[int, int], float], agreed: Callable[[int, int], bool] = lambda place, number: True
+) -> dict[int, int]:
     partner: dict[int, int] = {}
     taken = set[int]()
     for place, number in sorted(scores, key=lambda pair: (-scores[pair], pair)):
-        if place not in partner and number not in taken:
+        if place not in partner and number not in taken and agreed(place, number):
             partner[place] = number
             taken.add(number)
     return partner

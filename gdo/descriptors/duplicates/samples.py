@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import combinations, groupby
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +11,14 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from gdo.descriptors.duplicates.questions import Sample, same_questions
-from gdo.descriptors.duplicates.words import Evidence, asked
+from gdo.descriptors.duplicates.questions import Sample, Twins, same_questions
+from gdo.descriptors.duplicates.words import Evidence, Words, asked
 from gdo.descriptors.engine.parts import read_batches, write_list
 
 COUNTED = 100_000
 """Samples, those with the smallest hashes, that tell how common words are."""
+WORDINGS = 32
+"""Wordings of one question that are learned from."""
 ROWS_PER_READ = 4096
 
 # One row is one sample with media that another sample shows too, or copies of them; those of the same media
@@ -84,35 +86,52 @@ class SampleReader:
         return [SampleGroup(uids, [1.0] * len(uids)) for uids in groups]
 
 
-def group_samples(path: Path, evidence: Evidence, closest: Mapping[int, float]) -> Iterator[SampleGroup]:
+def group_samples(
+    path: Path, evidence: Evidence, closest: Mapping[int, float], twins: Twins
+) -> Iterator[SampleGroup]:
     """Group the samples of a file that `SampleReader` wrote.
+
+    They are grouped twice: what is found first teaches how questions are reworded in this pool.
 
     Args:
         path: The file.
         evidence: Weighs words.
         closest: The similarity of a medium to the most similar other one of its group.
+        twins: Tells whether media are the same on a close look.
     """
+    evidence.learn(_rewordings(path, evidence, twins))
+    for samples in _sharing(path):
+        media = {sample.uid: sample.media for sample in samples}
+        for uids in same_questions(samples, evidence, twins):
+            shown = [media[uid] for uid in uids]
+            yield SampleGroup(
+                uids,
+                [1.0 if shown.count(its) > 1 else min(closest.get(one, 1.0) for one in its) for its in shown],
+            )
+
+
+def _rewordings(path: Path, evidence: Evidence, twins: Twins) -> Iterator[tuple[Words, Words]]:
+    """Pairs of questions that ask the same in other words."""
+    for samples in _sharing(path):
+        questions = {sample.uid: sample.asked.question for sample in samples}
+        for uids in same_questions(samples, evidence, twins):
+            wordings = list(dict.fromkeys(questions[uid] for uid in uids))
+            yield from combinations(wordings[:WORDINGS], 2)
+
+
+def _sharing(path: Path) -> Iterator[list[Sample]]:
+    """Samples that show the same media, or copies."""
     for _, rows in groupby(_rows(path), lambda row: row["key"]):
-        members = {row["qa_uid"]: row for row in rows}
-        samples = [
+        yield [
             Sample(
-                uid,
+                row["qa_uid"],
                 tuple(row["media_ids"]),
                 row["data_source"] or "",
                 asked(row["question"], row["answer"]),
                 row["text_hash"],
             )
-            for uid, row in members.items()
+            for row in rows
         ]
-        for uids in same_questions(samples, evidence):
-            shown = [tuple(members[uid]["media_ids"]) for uid in uids]
-            yield SampleGroup(
-                uids,
-                [
-                    1.0 if shown.count(media) > 1 else min(closest.get(one, 1.0) for one in media)
-                    for media in shown
-                ],
-            )
 
 
 def _rows(path: Path) -> Iterator[dict[str, Any]]:

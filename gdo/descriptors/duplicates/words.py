@@ -2,10 +2,11 @@
 
 import math
 import re
-from collections import Counter
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import product
 
 from gdo.pool.text import normalise
 
@@ -42,6 +43,10 @@ _MOSTLY = 0.6
 """Share of their words that long answers have in common if they say mostly the same."""
 _SHORT = 3
 """Words of an answer that is a name or a value rather than a sentence."""
+_SEEN, _OFTEN = 2, 0.3
+"""Rewordings, and share of a word's rewordings, in which another stands for it, if it does so at all."""
+_COMMON_OPTIONS = 2
+"""Options that two questions share if they may be one."""
 
 Words = frozenset[str]
 
@@ -53,10 +58,12 @@ class Asked:
     Attributes:
         question: Words of the question, without those of its options.
         answer: Words of the answer; a letter stands for its option's text.
+        options: Words of each option to choose from; they do not count for whether pairs are equal.
     """
 
     question: Words
     answer: Words
+    options: frozenset[Words] = field(default=frozenset(), compare=False)
 
     @property
     def words(self) -> Words:
@@ -74,7 +81,7 @@ class Asked:
         """What kind of thing the answer is: yes or no, a number, a few words, or many."""
         if self.answer & {"yes", "no"}:
             return "verdict"
-        if any(word.isdigit() for word in self.said):
+        if any(word.isdigit() for word in self.said) and len(self.said) <= _SHORT + 1:
             return "number"
         return "words" if len(self.said) <= _SHORT else "text"
 
@@ -85,8 +92,11 @@ def asked(question: str, answer: str) -> Asked:
     letter = _LETTER.fullmatch(answer.strip())
     if letter and letter[1] in options:
         answer = options[letter[1]]
-    stem = _OPTION.sub("", question) if len(options) > 1 else question
-    return Asked(_words(stem), _words(answer))
+    if len(options) < 2:
+        return Asked(_words(question), _words(answer))
+    said = _words(answer)
+    choices = frozenset(_words(option) for option in options.values())
+    return Asked(_words(_OPTION.sub("", question)), said, choices)
 
 
 def _words(text: str) -> Words:
@@ -104,17 +114,44 @@ class Evidence:
     """How much speaks for it that two pairs on copies of the same media ask the same.
 
     Rare answers that agree say more than common ones, and so do rare words of the questions; the counts are
-    of the pool's own texts.
+    of the pool's own texts. What stands for what in other words it learns from rewordings already found.
     """
 
     def __init__(self, texts: Iterable[Asked]) -> None:
         self._total = 0
         self._questions, self._answers = Counter[str](), Counter[str]()
+        self._beside: dict[str, set[str]] = defaultdict(set)
+        self._means: dict[str, dict[str, float]] = {}
         for text in texts:
             self._total += 1
             self._questions.update(text.question)
             if len(text.answer) <= _SHORT:
                 self._answers.update(text.answer)
+            self._choices([option for option in text.options if len(option) <= _SHORT])
+
+    def _choices(self, options: Sequence[Words]) -> None:
+        """Note which words were given to choose from beside which others."""
+        for option in options:
+            others = frozenset[str]().union(*options) - option
+            for word in option:
+                self._beside[word].update(others)
+
+    def learn(self, rewordings: Iterable[tuple[Words, Words]]) -> None:
+        """Take up which words stand for which others; what was learned before is forgotten.
+
+        Args:
+            rewordings: Questions that ask the same, in pairs; the same pair counts once.
+        """
+        alone, together = Counter[str](), Counter[tuple[str, str]]()
+        for a, b in {frozenset(pair) for pair in rewordings}:
+            for some, others in ((a - b, b - a), (b - a, a - b)):
+                if others:
+                    alone.update(some)
+                    together.update(product(some, others))
+        self._means = defaultdict(dict)
+        for (word, other), times in together.items():
+            if times >= _SEEN and times >= _OFTEN * alone[word]:
+                self._means[word][other] = times / alone[word]
 
     def score(self, a: Asked, b: Asked) -> float | None:
         """The weight of the evidence, about 0 to 20; None where the answers differ."""
@@ -136,6 +173,20 @@ class Evidence:
         answers = _overlap(a.answer, b.answer) if a.sort == "text" else 0.0
         return max(self._likeness(a.question, b.question), answers if answers >= _MOSTLY else 0.0)
 
+    def related(self, a: Asked, b: Asked) -> bool:
+        """Whether one of two answers may be a wrong one in the other's place, being of the same kind.
+
+        Numbers are, and verdicts; long texts that say mostly the same; names and values that both questions
+        name, or that some question of the pool gave to choose from.
+        """
+        if a.sort != b.sort or a.sort in ("number", "verdict"):
+            return a.sort == b.sort
+        if a.sort == "text":
+            return _overlap(a.answer, b.answer) >= _MOSTLY
+        named = a.question & b.question
+        beside = frozenset[str]().union(*(self._beside.get(word, ()) for word in a.said))
+        return (a.answer <= named and b.answer <= named) or not beside.isdisjoint(b.said)
+
     def _rarity(self, counts: Counter[str], word: str) -> float:
         return math.log((self._total + 1) / (counts[word] + 1))
 
@@ -145,8 +196,22 @@ class Evidence:
 
     def _likeness(self, a: Words, b: Words) -> float:
         weight = {word: self._rarity(self._questions, word) for word in a | b}
-        whole = sum(weight[word] for word in a) + sum(weight[word] for word in b)
-        return 2 * sum(weight[word] for word in a & b) / whole if whole else 1.0
+        whole = math.fsum(weight[word] for one in (a, b) for word in one)
+        common = [2 * weight[word] for word in a & b]
+        for some, others in ((a - b, b - a), (b - a, a - b)):
+            common += [weight[word] * self._meant(word, others) for word in some]
+        return math.fsum(common) / whole if whole else 1.0
+
+    def _meant(self, word: str, others: Words) -> float:
+        """How often a word was put as one of these, 0 to 1."""
+        means = self._means.get(word, {})
+        return max((share for other, share in means.items() if other in others), default=0.0)
+
+
+def alternatives(a: Asked, b: Asked) -> bool:
+    """Whether two answers are told to be choices of one question: by its options, or by those of both."""
+    offered = any(one.said in other.options or one.answer in other.options for one, other in ((a, b), (b, a)))
+    return offered or len(a.options & b.options) >= _COMMON_OPTIONS
 
 
 def _agree(a: Asked, b: Asked) -> bool:

@@ -106,7 +106,10 @@ def duplicates_section(source: Source) -> Section:
         blocks.append(
             Sheet("Groups of samples, the least alike first", _grouped(texts), open=True, paired=True)
         )
-    intro = f"Media count as the same from similarity {threshold:g}; {unseen:,} have no fingerprint."
+    intro = (
+        f"Media count as the same from similarity {threshold:g}, or where a close look says so; "
+        f"{unseen:,} have no fingerprint."
+    )
     return Section("duplicates", title, intro, blocks)
 
 
