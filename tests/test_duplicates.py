@@ -600,3 +600,26 @@ assert components(20_000, pairs.first, pairs.second).tolist() == [0] * 19_999 + 
 assert len(pairs.first) < 64 * 2 * 20_000
 """
     subprocess.run([sys.executable, "-c", script], check=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
+
+
+def test_two_halves_of_a_large_group_stay_joined() -> None:
+    rng = np.random.default_rng(1)
+    half = np.zeros((2, 64))
+    half[:, 0], half[0, 1], half[1, 1] = 0.9747, 0.2236, -0.2236
+    vectors = np.repeat(half, 100, axis=0) + rng.normal(scale=1e-3, size=(200, 64))
+    vectors = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
+    pairs = close_pairs(vectors, 0.75)
+    assert (components(200, pairs.first, pairs.second) == 0).all()
+    assert len(pairs.first) < 200 * 64 + 200
+
+
+def test_groups_of_random_pairs() -> None:
+    rng = np.random.default_rng(2)
+    first, second = rng.integers(0, 300, size=(2, 140))
+    root = components(300, first, second)
+    members = [{row} for row in range(300)]
+    for a, b in zip(first.tolist(), second.tolist(), strict=True):
+        joined = members[a] | members[b]
+        for row in joined:
+            members[row] = joined
+    assert root.tolist() == [min(group) for group in members]

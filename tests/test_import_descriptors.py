@@ -244,7 +244,7 @@ def test_the_golden_pool_finds_its_metrics(tmp_path: Path, shared: Path) -> None
 
 def test_whole_blocks_give_what_rows_give(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rng = random.Random(3)
-    numbers = [0, -7, 2**53 + 1, 0.1, 1e-300, -2.5e17, None, 123456789.123456789, 10**18]
+    numbers = [0, -7, 2**53 + 1, 2**62 + 1, 0.1, 1e-300, -2.5e17, None, 123456789.123456789, 10**18]
     rows: list[Any] = []
     for number in range(500):
         row = {"qa_uid": f"ov::{number}::t0", "note": "x", "tags": [number]}

@@ -129,7 +129,7 @@ def _column_of(table: pa.Table, name: str) -> NDArray[np.float64]:
     """A column of a parsed block as numbers; NaN where it is not there, null or not finite."""
     if name not in table.column_names:
         return np.full(len(table), math.nan)
-    numbers = table[name].cast(pa.float64()).to_numpy()
+    numbers = table[name].cast(pa.float64(), safe=False).to_numpy()
     return np.where(np.isfinite(numbers), numbers, math.nan)
 
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
-from gdo.errors import GdoError, UsageError
+from gdo.errors import GdoError
 from gdo.explore.snapshot import stamp_of
 from gdo.pool.child import end_with_parent
 from gdo.pool.store import Pool
@@ -64,7 +64,7 @@ class _Working:
         spawn, self._lock = get_context("spawn"), Lock()
         self._outcome: Worked | GdoError | None = None
         self._told, theirs = spawn.Pipe(duplex=False)
-        self._process = spawn.Process(target=_write, args=[pool, subset, file, theirs], daemon=True)
+        self._process = spawn.Process(target=_write, args=[pool, subset, file, theirs])
         with theirs:
             self._process.start()
 
@@ -119,8 +119,6 @@ class Explained:
         key = subset, stamp_of(self._pool)
         try:
             return self._working(key).result()
-        except UsageError:  # it stays so
-            raise
         except GdoError:
             with self._lock:
                 self._kept.pop(key, None)

@@ -28,7 +28,7 @@ def write_output(path: Path, write: Callable[[Path], Any]) -> None:
     Side files of the same file whose writers were killed are removed: a writer holds a lock on its own,
     which the system lets go of however the writer ends.
     """
-    for left in path.parent.glob(f".{escape(path.name)}.*.part"):
+    for left in path.parent.glob(f".{escape(path.name)}.[0-9]*.part"):
         # Errors: it is being written, or is another user's, or was just removed.
         with suppress(OSError), left.open("rb") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -37,7 +37,8 @@ def write_output(path: Path, write: Callable[[Path], Any]) -> None:
 
         def fill(aside: Path) -> None:
             lock = held.enter_context(aside.open("wb"))
-            fcntl.flock(lock, fcntl.LOCK_EX)
+            with suppress(OSError):  # a file system without locks
+                fcntl.flock(lock, fcntl.LOCK_EX)
             write(aside)
 
         write_aside(path, fill)

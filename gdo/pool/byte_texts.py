@@ -32,7 +32,7 @@ class ByteTexts:
 
     Attributes:
         tokens: Tokens of each text (spec/selection.md, section 1).
-        distinct: Distinct ones among them; the same as `tokens` where not asked for.
+        distinct: Distinct ones among them; not meant to be read where not asked for.
         wide: Texts that are not ASCII.
         uneven: Texts that may hold white space other than single spaces.
     """

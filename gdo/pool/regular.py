@@ -1,4 +1,4 @@
-"""Regular rows, many at once: what most files hold is parsed by DuckDB and paired by polars.
+"""Regular rows, many at once: what most files hold is parsed by Arrow and paired by polars.
 
 `rows` and `samples` say what a row means; this says the same of rows whose every value has the usual type,
 tens of times faster. Whatever is not plainly good (a flaw, an odd type, a mix of media) is left to them, so a

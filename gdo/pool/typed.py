@@ -65,13 +65,18 @@ def typed_rows(block: Lines, shape: Shape, connection: duckdb.DuckDBPyConnection
 def read_objects(data: bytes, options: pj.ParseOptions) -> pa.Table | None:
     """The objects of a block of lines as columns, one row a line, or None where anything is out of order.
 
-    Arrow's parser does not heed line ends and bytes that are not UTF-8. A line that begins a row holds no
-    less than one row, so as many rows as lines are one row a line.
+    Arrow's parser does not heed line ends and bytes that are not UTF-8. But where all lines begin and end as
+    an object does, none goes on in the next, so as many rows as lines are one row a line.
     """
     characters = np.frombuffer(data, np.uint8)
-    begins = np.append(0, np.flatnonzero(characters == ord("\n")) + 1)
-    begins = begins[: -1 if data.endswith(b"\n") else None]
-    if not data or (characters[begins] != ord("{")).any() or _has_odd_number(data):
+    ends = np.flatnonzero(characters == ord("\n"))
+    if not data.endswith(b"\n"):
+        ends = np.append(ends, len(data))
+    begins = np.append(0, ends[:-1] + 1)
+    last = ends - 1 - (characters[ends - 1] == ord("\r"))
+    if not data or (characters[begins] != ord("{")).any() or (characters[last] != ord("}")).any():
+        return None
+    if _has_odd_number(data):
         return None
     try:
         if not data.isascii():

@@ -1,4 +1,4 @@
-"""Who parses the blocks of a file: threads where its rows are regular, else processes that go row by row."""
+"""Threads that work in order; who parses a file: they where its rows are regular, else processes."""
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator

@@ -14,7 +14,7 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from gdo.errors import UsageError
-from gdo.pool.atomic import write_aside
+from gdo.pool.atomic import write_output
 from gdo.report.tables import table
 
 UNITS = ("samples", "tokens", "frames")
@@ -164,7 +164,7 @@ def write_trajectories(report: Mapping[str, Any], path: Path) -> None:
     """Draw accuracy against samples, tokens and frames as a PNG, a line for each group."""
     check_picture(path)
     canvas = draw_trajectories(report)
-    write_aside(path, lambda aside: canvas.save(aside, "PNG"))
+    write_output(path, lambda aside: canvas.save(aside, "PNG"))
 
 
 def draw_trajectories(report: Mapping[str, Any]) -> Image.Image:

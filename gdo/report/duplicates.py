@@ -9,7 +9,7 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from gdo.errors import MediaError, UsageError
-from gdo.pool.atomic import write_aside
+from gdo.pool.atomic import write_output
 from gdo.pool.frames import FrameBudget
 from gdo.pool.media import MediaKind, read_frames
 from gdo.report.tables import table
@@ -90,7 +90,7 @@ def draw_sweep(sweep: "Sweep", path: Path) -> None:
         line, column = divmod(number, across)
         corner = (GAP + column * (2 * THUMB + 2 * GAP), CHART + line * (THUMB + 2 * GAP))
         _draw_pair(canvas, example, corner)
-    write_aside(path, lambda aside: canvas.save(aside, "PNG"))
+    write_output(path, lambda aside: canvas.save(aside, "PNG"))
 
 
 def _draw_chart(canvas: Image.Image, rows: Sequence["Found"]) -> None:

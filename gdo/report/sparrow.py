@@ -13,7 +13,7 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from gdo.errors import UsageError
-from gdo.pool.atomic import write_aside
+from gdo.pool.atomic import write_output
 from gdo.report.tables import table
 
 PANEL, GAP, LEGEND = 460, 24, 22
@@ -94,7 +94,7 @@ def write_map(report: Mapping[str, Any], path: Path) -> None:
     image = draw_map(report)
     path.parent.mkdir(parents=True, exist_ok=True)
     format = Image.registered_extensions()[path.suffix.lower()]
-    write_aside(path, partial(image.save, format=format))
+    write_output(path, partial(image.save, format=format))
 
 
 def draw_map(report: Mapping[str, Any]) -> Image.Image:

@@ -81,7 +81,7 @@ def make_arguments(run: Path, recipe: Recipe, machine: Machine) -> TrainingArgum
 def _demand_reporters(names: Sequence[str]) -> None:
     have = get_available_reporting_integrations()
     for name in names:
-        if name not in have:
+        if name not in (*have, "all", "none"):
             known = ", ".join(have) or "none"
             raise UsageError(
                 f"--report-to {name}: not installed, or not known to transformers; found: {known}"

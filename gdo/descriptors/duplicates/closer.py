@@ -28,6 +28,8 @@ QUANTILE = 0.01
 """Of the cosines of proved copies: pairs that are less close are not proposed."""
 PROVED = 20
 """Copies that tell it; where there are fewer, `CLOSE` is asked."""
+ASKED = 10_000
+"""At most so many of them are asked."""
 CLOSE = 0.95
 LEAST_CLOSE = 0.8
 """A cosine that is asked in any case."""
@@ -106,7 +108,8 @@ def _least_cosine(vectors: NDArray[np.float32], first: Rows, second: Rows) -> fl
     both = (first >= 0) & (second >= 0)
     if both.sum() < PROVED:
         return CLOSE
-    x, y = (vectors[rows[both]].astype(np.float64) for rows in (first, second))
+    some = np.flatnonzero(both)[:: 1 + int(both.sum()) // ASKED]
+    x, y = (vectors[rows[some]].astype(np.float64) for rows in (first, second))
     return float(max(np.quantile(np.einsum("ij,ij->i", x, y), QUANTILE), LEAST_CLOSE))
 
 

@@ -15,17 +15,10 @@ def components(size: int, first: Rows, second: Rows) -> Rows:
         second: The others of the pairs.
     """
     root = np.arange(size)
-    for a, b in zip(first.tolist(), second.tolist(), strict=True):
-        x, y = _root(root, a), _root(root, b)
-        root[max(x, y)] = min(x, y)
-    for row in np.unique(np.concatenate([first, second])).tolist():
-        root[row] = _root(root, row)
-    return root
-
-
-def _root(root: Rows, row: int) -> int:
-    """The smallest member found so far; halves the way there for those who ask later."""
-    while root[row] != row:
-        root[row] = root[root[row]]
-        row = int(root[row])
-    return row
+    while True:
+        a, b = root[first], root[second]
+        if (a == b).all():
+            return root
+        np.minimum.at(root, np.maximum(a, b), np.minimum(a, b))
+        while ((further := root[root]) != root).any():
+            root = further

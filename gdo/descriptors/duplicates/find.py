@@ -142,7 +142,8 @@ def sweep_duplicates(
 ) -> Sweep:
     """Tell what thresholds around `threshold` would give, with examples; no groups are stored.
 
-    Arguments and errors are those of `find_duplicates`.
+    Embeddings propose the same pairs for all of them: those that they propose for `threshold`. Arguments and
+    errors are those of `find_duplicates`.
     """
     _check(threshold)
     with _searched(pool, threshold, close_look, workers, progress, told) as search:

@@ -7,7 +7,7 @@ close as well; so two of them that are parted once are not parted always. Whatev
 decided by the inner product of the vectors themselves, summed in a fixed order.
 
 Thousands of vectors that are all close to each other would make millions of pairs. So each keeps its closest
-ones only, and a pair stays if either end keeps it; what was joined stays joined by way of others.
+ones only, and a pair stays if either end keeps it; and one stays for each two groups that no other joins.
 """
 
 import warnings
@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gdo.descriptors.duplicates.components import components
 from gdo.errors import UsageError
 
 ALL_WITH_ALL = 20_000
@@ -62,6 +63,10 @@ class Pairs:
     second: Rows
     products: NDArray[np.float64]
 
+    def only(self, which: NDArray[np.bool_]) -> "Pairs":
+        """Some of the pairs."""
+        return Pairs(self.first[which], self.second[which], self.products[which])
+
 
 def close_pairs(vectors: Vectors, threshold: float, told: Told | None = None) -> Pairs:
     """All pairs (of many vectors: nearly all) whose inner product is at least `threshold`.
@@ -85,8 +90,8 @@ def close_pairs(vectors: Vectors, threshold: float, told: Told | None = None) ->
         since.append(_verified(vectors, first, second, threshold))
         held += len(since[-1].first)
         if held > HELD:
-            found, since, held = closest([found, *since], len(vectors)), [], 0
-    return closest([found, *since], len(vectors))
+            found, since, held = _thinned([found, *since], len(vectors)), [], 0
+    return _thinned([found, *since], len(vectors))
 
 
 def closest(found: Sequence[Pairs], rows: int, most: int = CLOSEST) -> Pairs:
@@ -97,19 +102,42 @@ def closest(found: Sequence[Pairs], rows: int, most: int = CLOSEST) -> Pairs:
         rows: How many there are.
         most: Pairs that each row keeps.
     """
+    pairs = _once(found, rows)
+    return pairs.only(_closest(pairs, most))
+
+
+def _thinned(found: Sequence[Pairs], rows: int) -> Pairs:
+    """The closest pairs, and the closest of those left out for each two groups that nothing else joins."""
+    pairs = _once(found, rows)
+    kept = _closest(pairs, CLOSEST)
+    if not kept.all():
+        group = components(rows, pairs.first[kept], pairs.second[kept])
+        sides = np.sort([group[pairs.first], group[pairs.second]], axis=0)
+        apart = np.flatnonzero(sides[0] != sides[1])
+        order = apart[np.argsort(-pairs.products[apart], kind="stable")]
+        _, first_of = np.unique(sides[0][order] * rows + sides[1][order], return_index=True)
+        kept[order[first_of]] = True
+    return pairs.only(kept)
+
+
+def _once(found: Sequence[Pairs], rows: int) -> Pairs:
+    """Pairs once each, in order."""
     first, second, products = (
         np.concatenate([getattr(pairs, name) for pairs in found]) for name in ("first", "second", "products")
     )
     keys, once = np.unique(first * rows + second, return_index=True)
-    products = products[once]
-    ends = keys // rows, keys % rows
-    kept = np.zeros(len(keys), np.bool_)
-    for end in ends:
-        order = np.lexsort((keys, -products, end))
+    return Pairs(keys // rows, keys % rows, products[once])
+
+
+def _closest(pairs: Pairs, most: int) -> NDArray[np.bool_]:
+    """Which pairs are among the closest of either end: bool [pairs]."""
+    kept = np.zeros(len(pairs.first), np.bool_)
+    for end in (pairs.first, pairs.second):
+        order = np.lexsort((np.arange(len(end)), -pairs.products, end))
         sizes = np.bincount(end)
-        place = np.arange(len(keys)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+        place = np.arange(len(end)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
         kept[order[place < most]] = True
-    return Pairs(ends[0][kept], ends[1][kept], products[kept])
+    return kept
 
 
 def _among_all(vectors: Vectors, threshold: float, tell: Told) -> Proposed:
@@ -217,14 +245,18 @@ def _among(
 def _closest_of_block(close: Rows, products: Vectors) -> NDArray[np.bool_]:
     """Which of some cells of a block belong to the closest of their row or column: bool [close].
 
-    One more than `CLOSEST` each, since a vector may meet itself.
+    One more than `CLOSEST` each, since a vector may meet itself; and the first one of each, which joins those
+    that are close to many but not among each other's closest.
     """
     best = np.zeros(products.shape, np.bool_)
     for marks, values in ((best, products), (best.T, products.T)):
         last = min(CLOSEST, values.shape[1] - 1)
         most = np.argpartition(-values, last, axis=1)[:, : last + 1]
         np.put_along_axis(marks, most, True, axis=1)
-    return np.asarray(best.ravel()[close])
+    chosen = np.asarray(best.ravel()[close])
+    for ends in np.divmod(close, products.shape[1]):
+        chosen[np.unique(ends, return_index=True)[1]] = True
+    return chosen
 
 
 def _verified(vectors: Vectors, first: Rows, second: Rows, threshold: float) -> Pairs:

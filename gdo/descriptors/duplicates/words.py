@@ -100,10 +100,14 @@ def asked(question: str, answer: str) -> Asked:
 
 
 def _words(text: str) -> Words:
-    """Words without endings and function words; of a text that has no others, all; of one without any, it."""
+    """Words without endings and function words; of a text that has no others, its letters, else all of them.
+
+    Of a text without any, it.
+    """
     every = [_NUMBERS.get(word, word) for word in _WORD.findall(text.lower())]
     every = [_singular(word) for word in every]
-    return frozenset(word for word in every if word not in _EMPTY) or frozenset(every or [normalise(text)])
+    telling = [word for word in every if word not in _EMPTY] or [word for word in every if len(word) == 1]
+    return frozenset(telling or every or [normalise(text)])
 
 
 def _singular(word: str) -> str:
@@ -166,9 +170,10 @@ class Evidence:
     def likeness(self, a: Asked, b: Asked) -> float:
         """How alike two questions are, rare words counting more, 0 to 1; 0 for answers of two sorts.
 
-        Long answers that say mostly the same tell it too.
+        Long answers that say mostly the same tell it too. Yes and no say little: the questions must not be
+        of other things.
         """
-        if a.sort != b.sort:
+        if a.sort != b.sort or (a.sort == "verdict" and self._ask_of_others(a, b)):
             return 0.0
         answers = _overlap(a.answer, b.answer) if a.sort == "text" else 0.0
         return max(self._likeness(a.question, b.question), answers if answers >= _MOSTLY else 0.0)
@@ -189,6 +194,17 @@ class Evidence:
 
     def _rarity(self, counts: Counter[str], word: str) -> float:
         return math.log((self._total + 1) / (counts[word] + 1))
+
+    def _ask_of_others(self, a: Asked, b: Asked) -> bool:
+        """Whether two words of either question were elsewhere given to choose from beside words of the other.
+
+        One may be turned round with the question: left of this, right of that.
+        """
+        mine, other = a.question - b.question, b.question - a.question
+        return all(
+            sum(not self._beside.get(word, set()).isdisjoint(those) for word in these) > 1
+            for these, those in ((mine, other), (other, mine))
+        )
 
     def _names(self, one: Asked) -> Words:
         """Words of a question that are short answers elsewhere: things and values, not turns of phrase."""

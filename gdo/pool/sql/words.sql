@@ -153,7 +153,7 @@ COMMENT ON COLUMN duplicate_search.searched IS 'when; samples ingested later are
 COMMENT ON TABLE media_duplicate IS 'One row is one medium that shows the same as another one.';
 COMMENT ON COLUMN media_duplicate.media_id IS 'the medium: media.media_id';
 COMMENT ON COLUMN media_duplicate.duplicate_group IS 'from 0, in the order of the groups'' smallest media_id';
-COMMENT ON COLUMN media_duplicate.similarity IS 'of its fingerprint to the most similar other one''s; 0 to 1';
+COMMENT ON COLUMN media_duplicate.similarity IS 'of its fingerprint to the most similar other one''s, laid on each other more widely where a close look joined them; 0 to 1';
 COMMENT ON COLUMN media_duplicate.found_by IS 'what joined it: fingerprint; close look, where its fingerprint falls a little short; embedding, which proposed it for a close look';
 
 COMMENT ON TABLE sample_duplicate IS 'One row is one sample that asks the same as another one, of the same media or of duplicates of them.';

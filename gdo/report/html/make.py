@@ -6,7 +6,7 @@ from pathlib import Path
 
 from gdo import __version__
 from gdo.errors import UsageError
-from gdo.pool.atomic import write_aside
+from gdo.pool.atomic import write_output
 from gdo.pool.store import Pool, utc_now
 from gdo.report.html.blocks import Section
 from gdo.report.html.glance import glance_section
@@ -80,7 +80,7 @@ def report(
     tell = progress or _quiet
     pictures = draw_pictures(media, lambda done, of: tell("drawing pictures", done, of))
     page = render(target.path.name, sections, pictures, made=utc_now(), gdo=__version__)
-    write_aside(path, lambda aside: aside.write_text(page, encoding="utf-8"))
+    write_output(path, lambda aside: aside.write_text(page, encoding="utf-8"))
     return ReportMade(
         path,
         path.stat().st_size,
