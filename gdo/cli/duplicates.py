@@ -1,7 +1,7 @@
 """The command that finds near-duplicates: duplicates."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -50,24 +50,12 @@ def duplicates(
         check_picture(output)
     least = THRESHOLD if threshold is None else threshold
     with progress_line() as line:
+        choice: dict[str, Any] = {"threshold": least, "close_look": close_look, "workers": workers}
+        choice |= {"progress": line.show, "told": line.update}
         if sweep:
-            swept = sweep_duplicates(
-                pool,
-                threshold=least,
-                close_look=close_look,
-                workers=workers,
-                progress=line.show,
-                told=line.update,
-            )
+            swept = sweep_duplicates(pool, **choice)
         else:
-            report = find_duplicates(
-                pool,
-                threshold=least,
-                close_look=close_look,
-                workers=workers,
-                progress=line.show,
-                told=line.update,
-            )
+            report = find_duplicates(pool, **choice)
     if output:
         draw_sweep(swept, output)
     if json:
