@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 from fake_probe import FakeModels
 from slow_descriptors import Halves, Slow
-from test_engine import CRASHES, HANGS, RAISES, Trouble, part_files, query
+from test_engine import CRASHES, HANGS, RAISES, TIME_LIMIT, Trouble, part_files, query
 from test_engine import make_pool as make_pictures
 from test_probe_engine import make_pool
 from typer.testing import CliRunner
@@ -150,7 +150,7 @@ def test_bad_media_cost_themselves_alone(
         folder.mkdir()
         pool = make_pictures(folder, [100, HANGS, 110, CRASHES, RAISES, 130])
         (folder / "005-1.png").rename(folder / "away.png")
-        report = run(pool, ["brightness"], time_limit=1.0, workers=2)
+        report = run(pool, ["brightness"], time_limit=TIME_LIMIT, workers=2)
         pools.append((counts(report), rows(pool, "brightness", "media")))
     assert pools[0] == pools[1]
     assert query(tmp_path / "many/pool.duckdb", "SELECT count(light), count(error) FROM brightness") == [
