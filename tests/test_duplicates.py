@@ -399,6 +399,30 @@ def test_a_wrong_answer_is_seen_through_where_the_media_are_copies(
     assert same_questions(samples, evidence, never) == []
 
 
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        (
+            ("Does the star swing up and down or left and right?", "It goes left and right."),
+            ("Along which line does the star go to and fro?", "Left and right"),
+            True,
+        ),
+        (
+            ("Count the round trips of the star.", "It goes there and back three times in all."),
+            ("How many times does the star go there and back?", "Three"),
+            True,
+        ),
+        (("Which number belongs to Oat?", "The value for Oat is 4."), ("Which is the highest?", "Oat"), False),
+    ],
+)
+def test_answers_that_repeat_their_question_say_the_same(
+    one: tuple[str, str], other: tuple[str, str], same: bool
+) -> None:
+    a, b = asked(*one), asked(*other)
+    evidence = Evidence([a, b, *(asked(f"Where is thing {n}?", f"place {n} street") for n in range(50))])
+    assert (evidence.score(a, b) is not None) == (evidence.score(b, a) is not None) == same
+
+
 def test_rewordings_that_were_found_teach_what_words_stand_for_each_other() -> None:
     texts = [("How many things cast a shadow?", "Two"), ("Count the objects on the ground.", "Three")]
     a, b = (asked(*text) for text in texts)

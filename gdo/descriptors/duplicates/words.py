@@ -231,12 +231,18 @@ def alternatives(a: Asked, b: Asked) -> bool:
 
 
 def _agree(a: Asked, b: Asked) -> bool:
-    """Whether two answers say the same, one of them perhaps in a sentence of its own."""
-    if a.answer == b.answer or a.said == b.said:
+    """Whether two answers say the same, one of them perhaps in a sentence of its own or of its question."""
+    return a.answer == b.answer or a.said == b.said or _says(a, b) or _says(b, a)
+
+
+def _says(long: Asked, short: Asked) -> bool:
+    """Whether a long answer says what a short one does and little besides; or repeats it from its question."""
+    besides = long.said - short.said
+    if short.said <= long.said and len(besides) <= _SHORT:
         return True
-    return any(
-        short.said <= long.said and len(long.said - short.said) <= _SHORT for short, long in ((a, b), (b, a))
-    )
+    besides -= short.question
+    repeated = short.said <= long.answer and len(besides) <= _SHORT
+    return repeated and not any(word.isdigit() for word in besides)
 
 
 def _overlap(a: Words, b: Words) -> float:
