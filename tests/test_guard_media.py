@@ -113,6 +113,10 @@ def test_a_folder_of_frames_is_a_clip_and_pictures(pool: Path, example: ExampleP
     told = select(pool, "diverse", count=40, guard_media=[tmp_path]).report["guard_media"]
     assert (told["files"], told["unreadable"]) == (12, 0)
     assert told["samples_kept_out"] >= len(samples_of(pool, shown(pool, "video"))) > 0
+    (tmp_path / "frame_5.png").write_bytes(b"no picture")
+    told = select(pool, "diverse", count=40, guard_media=[tmp_path]).report["guard_media"]
+    assert told["unreadable"] == 1
+    assert told["samples_kept_out"] >= len(samples_of(pool, shown(pool, "video")))
     (tmp_path / "frame_3.png").rename(tmp_path / "other.png")
     for number in (0, 1, 2, *range(4, 12)):
         (tmp_path / f"frame_{number}.png").rename(tmp_path / f"{number}{'abcdefghijkl'[number]}.png")

@@ -2,7 +2,7 @@
 
 Copies are told by what they show, never by their names, which evaluation sets share with each other. The
 fingerprints of a guard's files are kept beside the pool by the hash of the files' content. A folder of
-numbered pictures may hold the frames of a clip: it counts as one, and its pictures count as well.
+numbered pictures may hold the frames of a clip: those that can be read count as one, and each by itself.
 """
 
 import re
@@ -116,11 +116,13 @@ def load_media_guard(pool: Pool, folders: Sequence[Path | str], told: Told | Non
         _Shown("image" if file.suffix.lower() in STILLS else "video", (file,), _kept(cache, [digest]))
         for file, digest in digests.items()
     ]
+    _take_fingerprints(shown, told)
+    readable = [one.files[0] for one in shown if one.kept.exists()]
     clips = [
         _Shown("frames", frames, _kept(cache, [digests[frame] for frame in frames]))
-        for frames in _numbered(files)
+        for frames in _numbered(readable)
     ]
-    _take_fingerprints([*shown, *clips], told)
+    _take_fingerprints(clips, told)
     rows = [
         (number, one.kind == "image", one.kept.read_bytes())
         for number, one in enumerate([*shown, *clips])
