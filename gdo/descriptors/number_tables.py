@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from gdo.errors import UsageError
 from gdo.pool.candidate import VALUE_COLUMNS
+from gdo.pool.columns import null_as_nan, numbers
 from gdo.pool.readers import READERS, Block, Lines, detect
 from gdo.pool.rows import BadRowError
 from gdo.pool.typed import read_objects
@@ -51,7 +52,7 @@ def number_tables(path: Path, seen: set[str], report: "ImportReport") -> Iterato
         else:
             seen.update(table.column_names)
             report.rows += len(table)
-            line = np.arange(block.start, block.start + len(table))
+            line = numbers(np.arange(block.start, block.start + len(table)))
             yield _numbers(table["qa_uid"], line, partial(_column_of, table), seen, report)
 
 
@@ -67,7 +68,7 @@ def _with_objects(block: Block) -> tuple[Block, pa.Table | None]:
         return block, None
     only_id = pa.schema({"qa_uid": pa.string()})
     table = read_objects(block.data, pj.ParseOptions(only_id, unexpected_field_behavior="infer"))
-    if table is None or table["qa_uid"].null_count or pc.any(pc.equal(table["qa_uid"], "")).as_py():
+    if table is None or table["qa_uid"].null_count or pc.min(pc.binary_length(table["qa_uid"])).as_py() == 0:
         return block, None
     known = {*VALUE_COLUMNS, *ALIASES}
     kinds = {field.type for field in table.schema if field.name in known}
@@ -118,7 +119,7 @@ def _numbers(
         source = source_of(name, seen)
         if source:
             values = column(source)
-            columns[name] = pa.array(values, mask=np.isnan(values))
+            columns[name] = numbers(values, ~np.isnan(values))
             report.missing[name] += columns[name].null_count
         else:
             columns[name] = pa.nulls(len(lines), pa.float64())
@@ -129,8 +130,8 @@ def _column_of(table: pa.Table, name: str) -> NDArray[np.float64]:
     """A column of a parsed block as numbers; NaN where it is not there, null or not finite."""
     if name not in table.column_names:
         return np.full(len(table), math.nan)
-    numbers = table[name].cast(pa.float64(), safe=False).to_numpy()
-    return np.where(np.isfinite(numbers), numbers, math.nan)
+    values = null_as_nan(table[name].cast(pa.float64(), safe=False))
+    return np.where(np.isfinite(values), values, math.nan)
 
 
 def to_numbers(values: list[Any]) -> NDArray[np.float64]:

@@ -14,6 +14,7 @@ import pyarrow as pa
 
 from gdo.errors import GdoError
 from gdo.pool.byte_texts import ByteTexts
+from gdo.pool.columns import numbers
 from gdo.pool.readers import Block, Lines
 from gdo.pool.rows import MAX_MEDIA, MAX_NAME, MAX_TEXT, MAX_TURNS, Shape
 from gdo.pool.samples import BlockResult, Settings, parse_items
@@ -221,7 +222,7 @@ def _media(rows: pl.DataFrame, settings: Settings) -> tuple[pl.DataFrame, pl.Ser
     flat = flat.with_columns(root=pl.lit(settings.root))
     ids = _hashes(flat.select(pl.concat_str("kind", "root", "joined", separator="\0")).to_series())
     media = flat.select(ids.alias("media_id"), "line", "kind", "root", paths=pl.col("joined").str.split("\0"))
-    offsets = pa.array(np.concatenate([[0], np.cumsum(sizes)]).astype(np.int32))
+    offsets = numbers(np.concatenate([[0], np.cumsum(sizes)]).astype(np.int32))
     lists = pa.ListArray.from_arrays(offsets, ids.to_arrow())
     return media.unique("media_id", keep="first", maintain_order=True), _series("media_ids", lists)
 
@@ -271,7 +272,7 @@ def _normalised(texts: pl.Series, seen: ByteTexts) -> pl.Series:
 
 
 def _hashes(texts: pl.Series) -> pl.Series:
-    return _series("", pa.array(map(hash64, texts.to_list()), pa.uint64(), size=len(texts)))
+    return pl.Series(np.fromiter(map(hash64, texts.to_list()), np.uint64, len(texts)))
 
 
 def _series(name: str, array: pa.Array) -> pl.Series:

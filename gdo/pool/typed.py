@@ -15,6 +15,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.json as pj
 
+from gdo.pool.columns import numbers
 from gdo.pool.readers import MAX_LINE, Lines
 from gdo.pool.rows import SYNTHETIC, Shape
 
@@ -105,7 +106,7 @@ def _whole_block(block: Lines, shape: Shape) -> pl.DataFrame | None:
     if table is None:
         return None
     lines = np.arange(block.start, block.start + len(table))
-    return pl.DataFrame(pl.from_arrow(table.append_column("line", pa.array(lines))))
+    return pl.DataFrame(pl.from_arrow(table.append_column("line", numbers(lines))))
 
 
 def _usual_rows(block: Lines, shape: Shape, connection: duckdb.DuckDBPyConnection) -> pl.DataFrame:
@@ -128,7 +129,7 @@ def _lines(block: Lines) -> pa.Table:
         text.validate(full=True)
     except pa.ArrowInvalid:
         text = text.slice(0, 0)
-    lines = pa.table({"line": np.arange(block.start, block.start + len(text)), "text": text})
+    lines = pa.table({"line": numbers(np.arange(block.start, block.start + len(text))), "text": text})
     short = np.diff(offsets[: len(text) + 1]) <= MAX_LINE
     return lines if short.all() else lines.filter(short)
 

@@ -7,7 +7,7 @@ first appearance where the spec's rules go by it.
 from dataclasses import dataclass
 from functools import cached_property
 from hashlib import blake2b
-from typing import Any, TypeVar
+from typing import Any
 
 import duckdb
 import numpy as np
@@ -15,6 +15,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from gdo.errors import UsageError
+from gdo.pool.columns import Number, values_of
 from gdo.pool.store import scalar
 from gdo.pool.text import source_group
 from gdo.selectors.preset import Preset
@@ -25,7 +26,6 @@ Integers = npt.NDArray[np.int64]
 Codes = npt.NDArray[np.int32]
 Mask = npt.NDArray[np.bool_]
 Hashes = npt.NDArray[np.uint64]
-Number = TypeVar("Number", bound=np.generic)
 
 FIELDS = (
     "bucket",
@@ -186,13 +186,13 @@ def load_candidates(connection: duckdb.DuckDBPyConnection, preset: Preset) -> Ca
     table = connection.sql(_QUERY, params=parameters).to_arrow_table()
     if not table.num_rows:
         raise UsageError("the pool has no samples; `gdo ingest POOL FILE...` first")
-    ordinal = _numbers(table["ordinal"], np.int64)
+    ordinal = values_of(table["ordinal"], np.int64)
     order = np.argsort(ordinal, kind="stable")
     places = np.empty_like(order)
     places[order] = np.arange(len(order))
 
     def numbers(name: str, dtype: type[Number]) -> npt.NDArray[Number]:
-        return _numbers(table[name], dtype, places)
+        return values_of(table[name], dtype, places)
 
     data_source = _coded(table["data_source"], places)
     fields = {name: _coded(table[name], places) for name in _NAMES}
@@ -231,7 +231,7 @@ WHERE list_has_any(
 
 def unreadable(connection: duckdb.DuckDBPyConnection, candidates: Candidates) -> Mask:
     """Samples with a medium that was read and gave no picture."""
-    return np.isin(candidates.ordinal, _numbers(connection.sql(_UNREADABLE).to_arrow_table()[0], np.int64))
+    return np.isin(candidates.ordinal, values_of(connection.sql(_UNREADABLE).to_arrow_table()[0], np.int64))
 
 
 def _orphans(connection: duckdb.DuckDBPyConnection, matched: int) -> dict[str, Floats]:
@@ -239,21 +239,7 @@ def _orphans(connection: duckdb.DuckDBPyConnection, matched: int) -> dict[str, F
     if int(scalar(connection, "SELECT count(*) FROM imported")) == matched:
         return {name: np.empty(0) for name in SCORED}
     table = connection.sql(_ORPHANS).to_arrow_table()
-    return {name: _finite(_numbers(table[name], np.float64)) for name in SCORED}
-
-
-def _numbers(
-    column: pa.ChunkedArray, dtype: type[Number], places: Integers | None = None
-) -> npt.NDArray[Number]:
-    """A column of numbers without NULL as an array, each at its place; pyarrow's own way loads pandas."""
-    values = np.empty(len(column), dtype)
-    start = 0
-    for chunk in column.chunks:
-        here = slice(start, start + len(chunk))
-        found = np.frombuffer(chunk.buffers()[1], chunk.type.to_pandas_dtype())
-        values[here if places is None else places[here]] = found[chunk.offset : chunk.offset + len(chunk)]
-        start += len(chunk)
-    return values
+    return {name: _finite(values_of(table[name], np.float64)) for name in SCORED}
 
 
 def _finite(values: Floats) -> Floats:
@@ -267,7 +253,7 @@ def _coded(column: pa.ChunkedArray, places: Integers) -> Field:
     encoded = column if pa.types.is_dictionary(column.type) else column.dictionary_encode()
     encoded = encoded.unify_dictionaries()
     names = encoded.chunk(0).dictionary.to_pylist()
-    values = _numbers(pa.chunked_array([chunk.indices for chunk in encoded.chunks]), np.int32, places)
+    values = values_of(pa.chunked_array([chunk.indices for chunk in encoded.chunks]), np.int32, places)
     codes, first = first_appearance(values, len(names))
     return Field(codes, [names[code] for code in values[first]])
 

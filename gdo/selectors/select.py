@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from gdo.errors import GdoError, UsageError
+from gdo.pool.columns import named, numbers
 from gdo.pool.store import Pool, record_run, scalar, utc_now, versions
 from gdo.selectors.bounds import Bounds, plan_bounds
 from gdo.selectors.budget import plan_budget
@@ -238,19 +239,21 @@ def _store(
 def _members(worked: Worked) -> pa.Table:
     """Chosen samples and control as one table, keyed by the order of ingestion."""
     chosen, uniform = np.array(worked.filled.chosen, dtype=np.int64), worked.uniform
-    roles = ["chosen"] * len(chosen) + ["uniform"] * len(uniform)
     members, candidates = np.concatenate([chosen, uniform]), worked.candidates
+    in_control = np.arange(len(members)) >= len(chosen)
+    rank = np.concatenate([np.arange(len(chosen)), np.arange(len(uniform))])
+    stages = list(dict.fromkeys([*worked.filled.stages, "uniform"]))
+    numbered = {stage: number for number, stage in enumerate(stages)}
+    stage = np.full(len(members), numbered["uniform"], np.int32)
+    stage[: len(chosen)] = [numbered[name] for name in worked.filled.stages]
     return pa.table(
         {
-            "ordinal": candidates.ordinal[members],
-            "uid_hash": candidates.uid_hash[members],
-            "text_hash": candidates.text_hash[members],
-            "role": pa.array(roles).dictionary_encode().cast(pa.string()),
-            "rank": np.concatenate([np.arange(len(chosen)), np.arange(len(uniform))]).astype(np.int32),
-            "score": pa.array(
-                np.concatenate([worked.scores.rho[chosen], np.zeros(len(uniform))]),
-                mask=np.arange(len(roles)) >= len(chosen),
-            ),
-            "stage": worked.filled.stages + ["uniform"] * len(uniform),
+            "ordinal": numbers(candidates.ordinal[members]),
+            "uid_hash": numbers(candidates.uid_hash[members]),
+            "text_hash": numbers(candidates.text_hash[members]),
+            "role": named(in_control.astype(np.int32), ("chosen", "uniform")),
+            "rank": numbers(rank.astype(np.int32)),
+            "score": numbers(worked.scores.rho[members], ~in_control),
+            "stage": named(stage, stages),
         }
     )

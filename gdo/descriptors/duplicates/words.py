@@ -236,7 +236,7 @@ def _agree(a: Asked, b: Asked) -> bool:
 
 
 def _says(long: Asked, short: Asked) -> bool:
-    """Whether a long answer says what a short one does and little besides; or repeats it from its question."""
+    """Whether a long answer says what a short one does, and little besides, or takes it from its question."""
     besides = long.said - short.said
     if short.said <= long.said and len(besides) <= _SHORT:
         return True

@@ -228,11 +228,8 @@ def how_ended(code: int | None) -> str:
 
 
 def _prepare_worker() -> None:
-    """Leave Ctrl-C to the parent and the other cores to the other workers; load readers before a clock runs."""
+    """Leave Ctrl-C to the parent, other cores to the others; load the readers before a clock runs."""
     import cv2
-
-    import gdo.pool.image
-    import gdo.pool.video
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     cv2.setNumThreads(1)
