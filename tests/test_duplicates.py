@@ -21,7 +21,7 @@ from typer.testing import CliRunner
 import gdo
 from gdo.cli.main import app
 from gdo.demo.make import ExamplePool, make_example_pool
-from gdo.descriptors.duplicates import closer, neighbours
+from gdo.descriptors.duplicates import closer, find, look, neighbours
 from gdo.descriptors.duplicates.align import similarity
 from gdo.descriptors.duplicates.components import components
 from gdo.descriptors.duplicates.find import find_duplicates, sweep_duplicates
@@ -412,7 +412,11 @@ def test_a_wrong_answer_is_seen_through_where_the_media_are_copies(
             ("How many times does the star go there and back?", "Three"),
             True,
         ),
-        (("Which number belongs to Oat?", "The value for Oat is 4."), ("Which is the highest?", "Oat"), False),
+        (
+            ("Which number belongs to Oat?", "The value for Oat is 4."),
+            ("Which is the highest?", "Oat"),
+            False,
+        ),
     ],
 )
 def test_answers_that_repeat_their_question_say_the_same(
@@ -550,6 +554,60 @@ def crops(tmp_path_factory: pytest.TempPathFactory) -> Path:
         },
     )
     return pool
+
+
+THINGS = [
+    "cups",
+    "chairs",
+    "lamps",
+    "trees",
+    "boats",
+    "birds",
+    "dogs",
+    "cars",
+    "books",
+    "hats",
+    "keys",
+    "balls",
+]
+
+
+def test_a_killed_search_goes_on_with_what_it_looked_at(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines = []
+    for number, thing in enumerate(THINGS):
+        wordings = (f"How many {thing} are there?", "2"), (f"Count the {thing}. How many?", "Three")
+        for name, (question, answer) in zip((f"{number:02}a", f"{number:02}b"), wordings, strict=True):
+            Image.fromarray(picture(number)).save(tmp_path / f"{name}.jpg", quality=90)
+            turns = [{"from": "human", "value": question}, {"from": "gpt", "value": answer}]
+            lines.append(json.dumps({"id": name, "image": f"{name}.jpg", "conversations": turns}))
+    (tmp_path / "rows.jsonl").write_text("\n".join(lines))
+    pool = tmp_path / "pool.duckdb"
+    ingest(pool, [tmp_path / "rows.jsonl"])
+    at, ahead, alone = CloseLook.at, list[int](), list[int]()
+
+    def note(look: CloseLook, pairs: list[tuple[int, int]], *tell: Any) -> list[bool]:
+        (ahead if tell else alone).append(len({*pairs} - {*look._known}))
+        return at(look, pairs, *tell)
+
+    def killed(*_: object, **__: object) -> None:
+        raise InterruptedError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(CloseLook, "at", note)
+        patch.setattr(find, "_store", killed)
+        with pytest.raises(InterruptedError):
+            find_duplicates(pool, workers=0)
+    assert sum(ahead) == len(alone) // 2 == 12
+    assert not any(alone)
+    kept = tmp_path / "pool.duckdb.d" / "duplicates" / "looked_at.jsonl"
+    with kept.open("a") as file:
+        file.write("[1, 2, tr")
+    monkeypatch.setattr(look, "read_frames", killed)
+    find_duplicates(pool, workers=0)
+    assert grouped(pool) == {(f"ov::{number:02}a::t0", f"ov::{number:02}b::t0") for number in range(12)}
+    assert not kept.exists()
 
 
 SLIGHT = [("slight.jpg", "fingerprint"), ("slight_cut.jpg", "fingerprint")]

@@ -201,7 +201,13 @@ class _Search:
             reader.write(path, self.prints.media[grouped], root[grouped])
             groups = reader.without_media()
         to_closest = dict(zip(self.prints.media[grouped].tolist(), closest[grouped].tolist(), strict=True))
-        groups += group_samples(path, reader.evidence, to_closest, self.twins)
+        groups += group_samples(
+            path,
+            reader.evidence,
+            to_closest,
+            self.twins,
+            lambda done, total: self.tell("looking at copies whose questions differ", done, total),
+        )
         path.unlink()
         return sorted(groups, key=lambda group: group.uids[0])
 
@@ -273,6 +279,7 @@ def _searched(
         if not free:
             raise GdoError(f"another process looks for duplicates in {target.path}; wait for it or stop it")
         file, vector_file = folder / "fingerprints.bin", folder / "vectors.npy"
+        looked = folder / "looked_at.jsonl"
         try:
             with target.read() as connection:
                 prints = read_prints(connection, file)
@@ -287,8 +294,9 @@ def _searched(
                 proved = pairs.only(pairs.similarity >= threshold)
                 likely, least = near_by_embedding(prints, proved, vectors, tell)
                 proved_by |= {"embedding": vectors.probe, "cosine": least}
-            twins = CloseLook(target, count)
+            twins = CloseLook(target, count, looked)
             yield _Search(target, folder, prints, pairs, likely, proved_by, media, samples, twins, tell)
+            looked.unlink(missing_ok=True)
         finally:
             file.unlink(missing_ok=True)
             vector_file.unlink(missing_ok=True)

@@ -5,7 +5,8 @@ of the best correlation; Evangelidis and Psarakis, 2008) and compared block by b
 blocks a little, another total on a receipt changes one of them altogether.
 """
 
-from collections.abc import Callable, Sequence
+import json
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -144,6 +145,8 @@ Shown = tuple[MediaKind, list[Path]]
 """A medium's kind and its files."""
 Ids = tuple[int, int]
 """Two media, the smaller media_id first."""
+Twins = Callable[[tuple[int, ...], tuple[int, ...]], bool]
+"""Whether media show the same on a close look."""
 
 
 def same_media(one: Shown, other: Shown) -> bool:
@@ -161,12 +164,14 @@ class CloseLook:
     Args:
         pool: The pool.
         workers: Processes that read media where there are many pairs; 0 for none.
+        kept: A file where verdicts are kept as they come; what a killed search left in it is known.
     """
 
-    def __init__(self, pool: Pool, workers: int = 0) -> None:
+    def __init__(self, pool: Pool, workers: int = 0, kept: Path | None = None) -> None:
         self._pool = pool
         self._workers = workers
-        self._known: dict[Ids, bool] = {}
+        self._kept = kept
+        self._known = _read_verdicts(kept) if kept else {}
 
     def __call__(self, first: tuple[int, ...], second: tuple[int, ...]) -> bool:
         """Whether each of some media is the same as its partner.
@@ -176,6 +181,23 @@ class CloseLook:
             second: Those of their partners.
         """
         return all(a == b or self.at([(min(a, b), max(a, b))])[0] for a, b in zip(first, second, strict=True))
+
+    def ahead(self, ask: Callable[[Twins], object], tell: Callable[[int, int], None]) -> None:
+        """Look at all at once at what would be asked one by one.
+
+        Args:
+            ask: Asks what it is given of media; told that pairs not yet looked at do not show the same.
+            tell: As in `at`.
+        """
+        asked = set[Ids]()
+
+        def note(first: tuple[int, ...], second: tuple[int, ...]) -> bool:
+            pairs = {(min(a, b), max(a, b)) for a, b in zip(first, second, strict=True) if a != b}
+            asked.update(pairs)
+            return all(self._known.get(pair, False) for pair in pairs)
+
+        ask(note)
+        self.at(sorted(asked), tell)
 
     def at(
         self, pairs: Sequence[Ids], tell: Callable[[int, int], None] = lambda done, total: None
@@ -193,9 +215,15 @@ class CloseLook:
         done = 0
         for verdicts in run_tasks(_verdicts, batches, _lost, workers=workers, time_limit=TIME_LIMIT):
             self._known |= verdicts
+            self._keep(verdicts)
             done += len(verdicts)
             tell(done, len(new))
         return [self._known[pair] for pair in pairs]
+
+    def _keep(self, verdicts: Mapping[Ids, bool]) -> None:
+        if self._kept:
+            with self._kept.open("a") as file:
+                file.writelines(f"{json.dumps([*pair, same])}\n" for pair, same in verdicts.items())
 
     def _tasks(self, pairs: Sequence[Ids]) -> list[tuple[Ids, Shown, Shown]]:
         """Pairs with the files of both."""
@@ -212,6 +240,13 @@ class CloseLook:
             one: (kind, [home / (root or "") / path for path in paths]) for one, kind, root, paths in rows
         }
         return [((a, b), shown[a], shown[b]) for a, b in pairs]
+
+
+def _read_verdicts(kept: Path) -> dict[Ids, bool]:
+    """Verdicts of a file; of a line that was cut off, none."""
+    lines = kept.read_text().splitlines(keepends=True) if kept.exists() else []
+    whole = [json.loads(line) for line in lines if line.endswith("]\n")]
+    return {(first, second): same for first, second, same in whole}
 
 
 def _verdicts(tasks: Sequence[tuple[Ids, Shown, Shown]]) -> dict[Ids, bool]:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations, product
 
+from gdo.descriptors.duplicates.look import Twins
 from gdo.descriptors.duplicates.words import Asked, Evidence, Words, alternatives
 
 ENOUGH = 4.2
@@ -29,9 +30,6 @@ SAME_TEXT = 1000.0
 COMMON = 64
 """A word that so many of a medium's questions or answers have is not looked up by."""
 
-
-Twins = Callable[[tuple[int, ...], tuple[int, ...]], bool]
-"""Whether media show the same on a close look."""
 
 
 @dataclass(frozen=True, slots=True)

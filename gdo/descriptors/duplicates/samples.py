@@ -1,6 +1,6 @@
 """Near-duplicate samples of a pool, given which media are copies of each other."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import combinations, groupby
 from pathlib import Path
@@ -11,7 +11,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from gdo.descriptors.duplicates.questions import Sample, Twins, same_questions
+from gdo.descriptors.duplicates.look import CloseLook, Twins
+from gdo.descriptors.duplicates.questions import Sample, same_questions
 from gdo.descriptors.duplicates.words import Evidence, Words, asked
 from gdo.descriptors.engine.parts import read_batches, write_list
 
@@ -87,7 +88,11 @@ class SampleReader:
 
 
 def group_samples(
-    path: Path, evidence: Evidence, closest: Mapping[int, float], twins: Twins
+    path: Path,
+    evidence: Evidence,
+    closest: Mapping[int, float],
+    twins: CloseLook,
+    tell: Callable[[int, int], None],
 ) -> Iterator[SampleGroup]:
     """Group the samples of a file that `SampleReader` wrote.
 
@@ -98,8 +103,11 @@ def group_samples(
         evidence: Weighs words.
         closest: The similarity of a medium to the most similar other one of its group.
         twins: Tells whether media are the same on a close look.
+        tell: Called with how many pairs of media were looked at, and of how many.
     """
+    twins.ahead(lambda noting: list(_rewordings(path, evidence, noting)), tell)
     evidence.learn(_rewordings(path, evidence, twins))
+    twins.ahead(lambda noting: list(_rewordings(path, evidence, noting)), tell)
     for samples in _sharing(path):
         media = {sample.uid: sample.media for sample in samples}
         for uids in same_questions(samples, evidence, twins):
