@@ -6,13 +6,14 @@ from random import Random
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 from mosaics import TOKEN, Disc, Words, covering
 
 from gdo.demo.clip_facts import clip_facts
 from gdo.demo.looks import Picture, backdrop, draw_shape, to_picture
 from gdo.demo.plan import IMAGE_SOURCES, VIDEO_SOURCES
 from gdo.demo.scenes import Actor, Scene, make_scene
-from gdo.demo.still_art import draw_still
+from gdo.demo.still_art import BAR_UNIT, FLOOR, draw_still
 from gdo.demo.still_facts import still_facts
 from gdo.demo.stills import Still, Style, make_still
 from gdo.demo.text_facts import text_fact
@@ -46,7 +47,7 @@ class Shown:
     stamps: tuple[float, ...]
 
 
-def draw(rng: Random, *, clips: float = 0.55, paint: bool = True) -> Shown:
+def draw(rng: Random, *, clips: float = 0.45, paint: bool = True) -> Shown:
     """Draw a clip or a still as the example pool has them; without `paint` it is only imagined."""
     return _clip(rng, paint) if rng.random() < clips else _still(rng, paint)
 
@@ -138,32 +139,76 @@ def _still(rng: Random, paint: bool) -> Shown:
 
 
 def _still_words(still: Still, height: int, width: int) -> Words:
+    if still.style == "chart":
+        return _laid(_chart_parts(still), height, width)
+    if still.style == "sign":
+        return _laid(_sign_parts(still), height, width)
     shorter = min(height, width)
-    items = still.items if still.style in ("photo", "heap") else ()
     raised = 1 if still.style == "photo" else 0  # a photo's things stand on their foot
     discs = [
         Disc(it.x * width, it.y * height - raised * it.size * shorter, it.size * shorter, it.size * shorter)
-        for it in items
+        for it in still.items
     ]
     which = covering(height, width, discs)
     rows, columns = which.shape
     return [
-        (items[which[row, column]].colour, items[which[row, column]].name)
+        (still.items[which[row, column]].colour, still.items[which[row, column]].name)
         if which[row, column] >= 0
-        else _ground(still, row / rows, column / columns)
+        else _ground(still, row / rows)
         for row, column in np.ndindex(rows, columns)
     ]
 
 
-def _ground(still: Still, down: float, across: float) -> tuple[str, ...]:
+def _ground(still: Still, down: float) -> tuple[str, ...]:
     """What is seen beside the things, as far as it is known."""
     if still.style == "heap":
         return (still.ground,)
-    if still.style == "photo":
-        return (still.ground,) if down >= 0.75 else (still.sky.split()[0],) if down < 0.25 else ()
-    if still.style == "sign" and 0.3 < down < 0.7 and 0.2 < across < 0.8:
-        return (still.sky, still.arrow)
-    return ()
+    return (still.ground,) if down >= 0.75 else (still.sky.split()[0],) if down < 0.25 else ()
+
+
+Part = tuple[tuple[float, float, float, float], tuple[str, ...]]
+"""What is seen between (left, top) and (right, bottom), as shares of the picture."""
+
+
+def _chart_parts(still: Still) -> list[Part]:
+    """Title, bars and labels of a chart."""
+    shorter = min(still.height, still.width) / still.width
+    parts: list[Part] = [((0.38, 0.03, 0.62, 0.13), (still.text,))]
+    for bar in still.items:
+        half = bar.size * shorter
+        top = FLOOR - bar.value * BAR_UNIT
+        parts.append(((bar.x - half, top, bar.x + half, FLOOR), (bar.colour, "bar")))
+        parts.append(((bar.x - 0.06, 0.87, bar.x + 0.06, 0.95), (bar.name,)))
+    return parts
+
+
+def _sign_parts(still: Still) -> list[Part]:
+    """Board, word and arrow of a sign."""
+    reach = 0.1 * min(still.height, still.width)
+    across, down = reach / still.width, reach / still.height
+    half = 0.03 * len(still.text)
+    return [
+        ((0.12, 0.14, 0.88, 0.7), (still.sky,)),
+        ((0.5 - half, 0.2, 0.5 + half, 0.36), (still.sky, still.text)),
+        ((0.64 - across, 0.53 - down, 0.64 + across, 0.53 + down), (still.sky, still.arrow)),
+    ]
+
+
+def _laid(parts: Sequence[Part], height: int, width: int) -> Words:
+    """Words of each token of a picture of such parts, later ones over earlier ones."""
+    rows, columns = height // TOKEN, width // TOKEN
+    words: Words = [()] * (rows * columns)
+    for (left, top, right, bottom), said in parts:
+        shares = np.outer(_overlap(top, bottom, rows), _overlap(left, right, columns)).ravel()
+        least = min(0.3, 0.8 * shares.max())
+        words = [said if share > least else before for share, before in zip(shares, words, strict=True)]
+    return words
+
+
+def _overlap(start: float, end: float, count: int) -> npt.NDArray[np.float64]:
+    """Which share of each of `count` equal parts of [0, 1] lies between start and end."""
+    edges = np.clip(np.arange(count + 1) / count, start, end)
+    return np.diff(edges) * count
 
 
 def questions(

@@ -13,7 +13,7 @@ from mosaics import TOKEN, WAYS
 from torch import Tensor
 
 from gdo.demo.looks import COLOURS, SHAPES, TONES
-from gdo.demo.stills import GROUNDS, OBJECTS
+from gdo.demo.stills import GROUNDS, LABELS, OBJECTS, TITLES, WORDS
 from gdo.descriptors.probe.forest import Forest
 from gdo.descriptors.probe.vision import group_pictures
 from gdo.descriptors.proxy.language import fit_tokenizer
@@ -26,7 +26,7 @@ VOCABULARY = list(
     dict.fromkeys(
         [word for group in GROUPS for word in group]
         + [tone.split()[0] for tone in TONES]
-        + [*OBJECTS, *GROUNDS, "clear", "dark"]
+        + [*OBJECTS, *GROUNDS, "clear", "dark", "bar", *LABELS, *TITLES, *WORDS]
     )
 )
 """Words that visual tokens can say; each is one token of the language."""
@@ -59,7 +59,11 @@ class Pupil:
 
 
 def make_pupil(seed: int) -> Pupil:
-    """A model with random weights, helped to a start: whitened patches, heads that look at neighbours."""
+    """A model with random weights, helped to a start: whitened patches, heads that look at neighbours.
+
+    The words keep their embeddings, so that the tower may learn to say them while the language model learns
+    what they mean.
+    """
     rng = Random(f"language/{seed}")
     pairs = [pair for _ in range(2500) for pair in questions(rng, draw(rng, paint=False).content, 4)]
     texts = [text for pair in pairs for text in pair]
@@ -74,6 +78,9 @@ def make_pupil(seed: int) -> Pupil:
         _whiten(pupil, Random(f"patches/{seed}"))
         _look_beside(model)
         _copy_what_matches(model, seed)
+    others = torch.ones(len(pupil.embeddings), 1)
+    others[pupil.words] = 0
+    pupil.embeddings.register_hook(lambda gradient: gradient * others)
     return pupil
 
 

@@ -24,6 +24,10 @@ _INK = (24, 24, 28)
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
 _HORIZON = 0.5
 _TOP_VALUE = 12
+FLOOR = 0.84
+"""Where the bars of a chart stand, as a share of its height."""
+BAR_UNIT = 0.66 / _TOP_VALUE
+"""How far one more in value raises a bar, as a share of the height."""
 
 
 def draw_still(still: Still) -> Picture:
@@ -122,7 +126,7 @@ def _chart(still: Still) -> Picture:
     """Bars on paper, with a scale at the left and the labels below."""
     height, width = still.height, still.width
     picture = to_picture(backdrop(height, width, still.ground, still.seed).astype(np.int16) // 3 + 165)
-    floor, left, unit = 0.84 * height, 0.13 * width, 0.66 * height / _TOP_VALUE
+    floor, left, unit = FLOOR * height, 0.13 * width, BAR_UNIT * height
     for value in range(0, _TOP_VALUE + 1, 2):
         y = floor - value * unit
         fill_polygon(picture, _bar(left, y, 0.94 * width, y + 1), (150, 150, 150))

@@ -31,7 +31,6 @@ COMMON = 64
 """A word that so many of a medium's questions or answers have is not looked up by."""
 
 
-
 @dataclass(frozen=True, slots=True)
 class Sample:
     """A sample as it is compared.

@@ -47,7 +47,7 @@ class Shape:
     taught: bool = True
     vocabulary: int = 4096
     frames: int = 8
-    image_pixels: int = 112 * 112
+    image_pixels: int = 144 * 144
     frame_pixels: int = 80 * 80
     samples: int = 4096
     batch_tokens: int = 1024
