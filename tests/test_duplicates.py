@@ -603,7 +603,7 @@ def test_a_killed_search_goes_on_with_what_it_looked_at(
     assert not any(alone)
     kept = tmp_path / "pool.duckdb.d" / "duplicates" / "looked_at.jsonl"
     with kept.open("a") as file:
-        file.write("[1, 2, tr")
+        file.write("[1, 2, tr[3, 4, true]\n[1, 2, tr")
     monkeypatch.setattr(look, "read_frames", killed)
     find_duplicates(pool, workers=0)
     assert grouped(pool) == {(f"ov::{number:02}a::t0", f"ov::{number:02}b::t0") for number in range(12)}

@@ -7,6 +7,7 @@ blocks a little, another total on a receipt changes one of them altogether.
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -243,10 +244,13 @@ class CloseLook:
 
 
 def _read_verdicts(kept: Path) -> dict[Ids, bool]:
-    """Verdicts of a file; of a line that was cut off, none."""
-    lines = kept.read_text().splitlines(keepends=True) if kept.exists() else []
-    whole = [json.loads(line) for line in lines if line.endswith("]\n")]
-    return {(first, second): same for first, second, same in whole}
+    """Verdicts of a file; of a line that was cut off, or written on after that, none."""
+    verdicts: dict[Ids, bool] = {}
+    for line in kept.read_text().splitlines() if kept.exists() else ():
+        with suppress(ValueError):
+            first, second, same = json.loads(line)
+            verdicts[first, second] = same
+    return verdicts
 
 
 def _verdicts(tasks: Sequence[tuple[Ids, Shown, Shown]]) -> dict[Ids, bool]:

@@ -1,5 +1,6 @@
 """Near-duplicate samples of a pool, given which media are copies of each other."""
 
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import combinations, groupby
@@ -105,9 +106,13 @@ def group_samples(
         twins: Tells whether media are the same on a close look.
         tell: Called with how many pairs of media were looked at, and of how many.
     """
-    twins.ahead(lambda noting: list(_rewordings(path, evidence, noting)), tell)
+
+    def match(noting: Twins) -> None:
+        deque(_rewordings(path, evidence, noting), maxlen=0)
+
+    twins.ahead(match, tell)
     evidence.learn(_rewordings(path, evidence, twins))
-    twins.ahead(lambda noting: list(_rewordings(path, evidence, noting)), tell)
+    twins.ahead(match, tell)
     for samples in _sharing(path):
         media = {sample.uid: sample.media for sample in samples}
         for uids in same_questions(samples, evidence, twins):
