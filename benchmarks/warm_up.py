@@ -158,6 +158,8 @@ def warm_up(folder: Path, *, seed: int = 1, steps: Steps = Steps(), blur: float 
     """Make both models and save them as `from_pretrained` reads them; those that are there are kept."""
     if not (folder / FULL).exists():
         _save(*_taught(folder, seed, steps), folder / FULL)
+        for half in folder.glob("*.pt"):
+            half.unlink()
     if not (folder / BLURRED).exists():
         model = AutoModelForImageTextToText.from_pretrained(folder / FULL, dtype=torch.float32)
         disturb(model.model.language_model.layers, blur, seed)
@@ -165,7 +167,7 @@ def warm_up(folder: Path, *, seed: int = 1, steps: Steps = Steps(), blur: float 
 
 
 def _taught(folder: Path, seed: int, steps: Steps) -> tuple[Any, Any]:
-    """A model that knows, and its processor; its two halves are kept in the folder until it is finished."""
+    """A model that knows, and its processor; its two halves, once taught, are kept in the folder."""
     folder.mkdir(parents=True, exist_ok=True)
     halves = [folder / "tower.pt", folder / "language.pt"]
     with ProcessPoolExecutor(
@@ -179,8 +181,6 @@ def _taught(folder: Path, seed: int, steps: Steps) -> tuple[Any, Any]:
         pupil.model.load_state_dict(torch.load(half, weights_only=True), strict=False)
     pupil.model.train()
     answer(pupil, Random(f"pictures/{seed}"), steps.real, paint=True)
-    for half in halves:
-        half.unlink()
     return pupil.model.eval(), make_processor(pupil.tokenizer, SMALL)
 
 
