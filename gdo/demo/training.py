@@ -8,6 +8,7 @@ from shlex import quote
 from gdo.demo.held_out import make_held_out
 from gdo.demo.long_texts import write_long_texts
 from gdo.descriptors.proxy.make import untrained_proxy
+from gdo.descriptors.proxy.shape import CPU
 from gdo.pool.store import Pool
 from gdo.report.comparison import compare_tables, write_trajectories
 from gdo.report.sparrow import diversity_tables, sparrow_tables
@@ -28,8 +29,8 @@ Update = Callable[[str, int, int | None, str], None]
 RECIPE = (
     "lr=1e-3",
     "batch=5",
-    "frames=8",
-    "max_pixels=12544",
+    f"frames={CPU.frames}",
+    f"max_pixels={CPU.image_pixels}",
     'frames_as="video"',
     'freeze=["vision"]',
 )
