@@ -69,13 +69,15 @@ def read_objects(data: bytes, options: pj.ParseOptions) -> pa.Table | None:
     Arrow's parser does not heed line ends and bytes that are not UTF-8. But where all lines begin and end as
     an object does, none goes on in the next, so as many rows as lines are one row a line.
     """
+    if not data:
+        return None
     characters = np.frombuffer(data, np.uint8)
     ends = np.flatnonzero(characters == ord("\n"))
     if not data.endswith(b"\n"):
         ends = np.append(ends, len(data))
     begins = np.append(0, ends[:-1] + 1)
     last = ends - 1 - (characters[ends - 1] == ord("\r"))
-    if not data or (characters[begins] != ord("{")).any() or (characters[last] != ord("}")).any():
+    if (characters[begins] != ord("{")).any() or (characters[last] != ord("}")).any():
         return None
     if _has_odd_number(data):
         return None

@@ -20,7 +20,7 @@ import pyarrow as pa
 
 from gdo.errors import MediaError, UsageError
 from gdo.pool.atomic import write_aside
-from gdo.pool.columns import numbers
+from gdo.pool.columns import numbers, values_of
 from gdo.pool.media import MediaKind, read_frames
 from gdo.pool.store import Pool
 from gdo.selectors.candidates import Candidates, Hashes, Mask
@@ -75,7 +75,7 @@ class MediaGuard:
         if not len(self.media):
             return np.zeros(len(candidates), np.bool_)
         connection.register("guarded", pa.table({"media_id": numbers(self.media)}))
-        found = connection.sql(_SHOWING).to_arrow_table()["ordinal"].to_numpy()
+        found = values_of(connection.sql(_SHOWING).to_arrow_table()["ordinal"], np.int64)
         connection.unregister("guarded")
         return np.isin(candidates.ordinal, found)
 
