@@ -21,6 +21,7 @@ from gdo.descriptors.describe import DescribeReport, Progress, describe
 from gdo.descriptors.engine import asking, groups, run
 from gdo.descriptors.engine.devices import find_devices
 from gdo.descriptors.engine.local import run_in_order
+from gdo.descriptors.engine.stored import DescriptorParts
 from gdo.descriptors.importing import import_descriptors
 from gdo.errors import GdoError, UsageError
 from gdo.pool import store
@@ -398,6 +399,26 @@ def test_killed_twice_and_resumed_the_rows_are_those_of_an_unbroken_run(tmp_path
     assert query(killed, ALL.format("temporal")) == query(unbroken, ALL.format("temporal"))
     assert part_files(killed) == []
     assert query(killed, "SELECT count(*), count(complete) FROM description") == [(3, 3)]
+
+
+def test_stopped_as_soon_as_values_are_kept_a_run_has_kept_what_it_learned_of_media(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stopped, unbroken = usual_pool(tmp_path), usual_pool(tmp_path / "unbroken")
+    save = DescriptorParts.save
+
+    def save_and_stop(parts: DescriptorParts, table: Any) -> Any:
+        save(parts, table)
+        raise Stop
+
+    with monkeypatch.context() as patch:
+        patch.setattr(DescriptorParts, "save", save_and_stop)
+        with pytest.raises(Stop):
+            ask(stopped, ["dependency"])
+    for pool in (stopped, unbroken):
+        ask(pool, ["dependency"])
+    for table in ("media", "dependency"):
+        assert query(stopped, ALL.format(table)) == query(unbroken, ALL.format(table))
 
 
 def shown(pool: Path) -> list[tuple[Any, ...]]:

@@ -133,9 +133,9 @@ def _ask_groups(share: Share, plan: GroupPlan, probe: Probe) -> Iterator[Step]:
     for answers in answer_groups(
         share.descriptors, probe, tasks, share.device, workers=share.workers, time_limit=share.time_limit
     ):
-        tallies = [parts[asks].save(table) for asks, table in answers.tables.items()]
-        if answers.media:
+        if answers.media:  # first: a sample that has its values is not asked again, nor its media read
             headers.save(headers_table(answers.media))
+        tallies = [parts[asks].save(table) for asks, table in answers.tables.items()]
         yield Step(answers.done, tuple(tallies))
 
 
