@@ -1,8 +1,10 @@
 """The central test: on the golden pool, `gdo` and the plain oracle choose what the public reference chose."""
 
+import functools
 import gzip
 import json
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -131,7 +133,27 @@ def test_broken_lines_are_told_by_number(pool: Path, golden: Path, expected: dic
     assert elsewhere == [(0,)]
 
 
+@pytest.fixture(scope="module")
+def read_once() -> Iterator[None]:
+    """The oracle reads the files anew for every preset; here once for each way of reading them."""
+    read, known = plain_selection.read_samples, dict[tuple[int, str], tuple[list[Any], dict[str, int]]]()
+
+    def samples(files: Any, preset: Any, broken: dict[str, int]) -> Iterator[dict[str, Any]]:
+        way = preset["target_frames"], preset["question_form"]
+        if way not in known:
+            bad: dict[str, int] = {}
+            known[way] = list(read(files, preset, bad)), bad
+        broken |= known[way][1]
+        return (dict(sample) for sample in known[way][0])
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(plain_selection, "read_samples", samples)
+        patch.setattr(plain_selection, "read_z", functools.cache(plain_selection.read_z))
+        yield
+
+
 @pytest.mark.slow
+@pytest.mark.usefixtures("read_once")
 @pytest.mark.parametrize("name", CASES)
 def test_the_oracle_chooses_what_the_reference_chose(
     name: str, golden: Path, expected: dict[str, Any]

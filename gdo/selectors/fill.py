@@ -8,6 +8,7 @@ import numpy as np
 from gdo.selectors.bounds import Bounds
 from gdo.selectors.candidates import Candidates, Integers, Mask
 from gdo.selectors.preset import Preset
+from gdo.selectors.sorting import by_code
 
 TEMPORAL, VIDEO, SOURCE = "hard_temporal_video", "hard_video", "hard_source_group::"
 QUOTA, TAIL, RESERVOIR = "stratum_quota", "global_tail", "uniform_reservoir"
@@ -120,7 +121,7 @@ def _cap_strata(candidates: Candidates, order: Integers, bounds: Bounds, best: I
     kept = np.equal(best, np.arange(len(best)))
     order = np.concatenate([order[kept[order]], order[~kept[order]]])
     stratum = candidates.stratum[order]
-    by_stratum = np.argsort(stratum, kind="stable")
+    by_stratum = by_code(stratum, len(bounds.caps))
     sizes = np.bincount(candidates.stratum, minlength=len(bounds.caps))
     starts = np.concatenate([[0], np.cumsum(sizes)[:-1]])
     rank = np.empty(len(candidates), dtype=np.int64)
@@ -143,7 +144,7 @@ def _hard_stages(candidates: Candidates, order: Integers, bounds: Bounds, filler
 def _quota_stage(candidates: Candidates, order: Integers, bounds: Bounds, filler: _Filler) -> None:
     """Each stratum up to its quota, counting what earlier stages took from it."""
     stratum = candidates.stratum[order]
-    members = order[np.argsort(stratum, kind="stable")].tolist()
+    members = order[by_code(stratum, len(bounds.quotas))].tolist()
     ends = np.cumsum(np.bincount(stratum, minlength=len(bounds.quotas))).tolist()
     have = np.bincount(
         candidates.stratum[np.array(filler.filled.chosen, dtype=np.int64)], minlength=len(bounds.quotas)

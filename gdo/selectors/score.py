@@ -10,6 +10,7 @@ import numpy as np
 
 from gdo.selectors.candidates import Candidates, Floats, Hashes, Integers
 from gdo.selectors.preset import Preset
+from gdo.selectors.sorting import ordered
 
 DECIMALS = 12
 CHUNK = 1 << 15
@@ -165,4 +166,4 @@ def tie_hash(uid_hash: Hashes, seed: int) -> Hashes:
 
 def ranking(rho: Floats, by_hash: Integers) -> Integers:
     """Sample indices by rho downwards; equal scores stay in the order of their hash."""
-    return by_hash[np.argsort(-rho[by_hash], kind="stable")]
+    return by_hash[ordered(-rho[by_hash])]

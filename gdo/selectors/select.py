@@ -3,6 +3,7 @@
 import json
 import math
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from gdo.selectors.guard_media import NO_MEDIA, MediaGuard, Told, load_media_gua
 from gdo.selectors.near import Near, best_of_groups, with_near
 from gdo.selectors.preset import Preset, load_preset
 from gdo.selectors.score import Scores, ranking, score, tie_hash
+from gdo.selectors.sorting import ordered
 from gdo.selectors.summary import summarise
 from gdo.selectors.uniform import uniform_control
 
@@ -162,15 +164,17 @@ def work_out(read: PoolRead, preset: Preset, guards: Sequence[str], guard_by: Gu
             f"media of {int(broken.sum()):,} could not be read (--set unreadable_media=keep takes them all "
             "the same)"
         )
-    scores = score(candidates, preset)
-    target, budget = plan_budget(candidates, scores.vds3_rows, preset)
-    bounds = plan_bounds(candidates, target, preset)
-    by_hash = np.argsort(tie_hash(candidates.uid_hash, preset.seed), kind="stable")
-    asked = math.ceil(target * preset.uniform_multiplier)
-    uniform = uniform_control(candidates, by_hash, asked, preset.max_qa_per_video)
-    order = ranking(scores.rho, by_hash)
-    best = best_of_groups(candidates.near, order)
-    filled = fill(candidates, order, bounds, target, preset, uniform, best)
+    with ThreadPoolExecutor(1) as aside:
+        fingerprint = aside.submit(everything.fingerprint, broken)
+        scores = score(candidates, preset)
+        target, budget = plan_budget(candidates, scores.vds3_rows, preset)
+        bounds = plan_bounds(candidates, target, preset)
+        by_hash = ordered(tie_hash(candidates.uid_hash, preset.seed))
+        asked = math.ceil(target * preset.uniform_multiplier)
+        uniform = uniform_control(candidates, by_hash, asked, preset.max_qa_per_video)
+        order = ranking(scores.rho, by_hash)
+        best = best_of_groups(candidates.near, order)
+        filled = fill(candidates, order, bounds, target, preset, uniform, best)
     report = summarise(candidates, target, budget, bounds, filled, uniform, preset)
     report |= {"uniform_count": asked, "excluded_by_guard": int(hit.sum())}
     if read.media_guard.files:
@@ -199,7 +203,7 @@ def work_out(read: PoolRead, preset: Preset, guards: Sequence[str], guard_by: Gu
         bounds=bounds,
         filled=filled,
         uniform=uniform,
-        fingerprint=everything.fingerprint(broken),
+        fingerprint=fingerprint.result(),
         report=report,
     )
 

@@ -73,7 +73,7 @@ def _crowded(video_uid: Codes, cap: int) -> Mask:
 
 def _repeated(text_hash: Hashes) -> Mask:
     """Samples whose text another sample has too."""
-    order = np.argsort(text_hash, kind="stable")
+    order = np.argsort(text_hash)
     ordered = text_hash[order]
     same = np.zeros(len(ordered) + 1, dtype=np.bool_)
     same[1:-1] = ordered[1:] == ordered[:-1]
