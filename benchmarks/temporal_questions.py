@@ -8,6 +8,7 @@ fifth of the videos of the training part, which the fit did not see, and on the 
 
     python benchmarks/temporal_questions.py [--json FILE]   # judge on the held-out part
     python benchmarks/temporal_questions.py --fit           # write temporal_text.json, then judge
+    python benchmarks/temporal_questions.py --probe FOLDER  # judge a model too: a pool's `.d/proxy`, say
 
 The questions: NExT-QA, open-ended (doc-doc/NExT-OE, MIT licence), in shared/data/questions.
 """
@@ -238,6 +239,15 @@ def sets() -> dict[str, list[Question]]:
     }
 
 
+def probe_rule(folder: Path, texts: Sequence[str]) -> Callable[[str], float]:
+    """What a model says of these questions, as the descriptor `temporal` asks it; above 0 is temporal."""
+    from gdo.descriptors.probe.load import load_probe, read_card
+
+    probe = load_probe(read_card(str(folder), device="cpu", settings=None), device="cpu")
+    needs = dict(zip(texts, probe.temporal_need(texts), strict=True))
+    return lambda text: (needs[text] or 0.0) - 0.5
+
+
 def causal() -> dict[str, dict[str, float]]:
     """The share of causal questions that each rule calls temporal; the codes say nothing of them."""
     return {
@@ -254,6 +264,7 @@ def causal() -> dict[str, dict[str, float]]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--fit", action="store_true", help="fit the weights anew and write them")
+    parser.add_argument("--probe", type=Path, metavar="FOLDER", help="a model to judge beside the rules")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures")
     options = parser.parse_args()
     console = Console(width=150)
@@ -264,8 +275,12 @@ def main() -> None:
         judged = judge("aside", aside, "ours", weights.log_odds)
         console.print(f"fitted on {len(seen)} questions; AUC on the {len(aside)} set aside: {judged.auc}")
     rules = {"word list": word_list, "ours": shipped_weights().log_odds}
+    questions = sets()
+    if options.probe:
+        texts = dict.fromkeys(question.text for asked in questions.values() for question in asked)
+        rules["probe"] = probe_rule(options.probe, list(texts))
     results = [
-        judge(name, asked, rule, score) for name, asked in sets().items() for rule, score in rules.items()
+        judge(name, asked, rule, score) for name, asked in questions.items() for rule, score in rules.items()
     ]
     rows = [
         [r.questions, r.count, r.temporal, r.rule, *map(str, (r.auc, r.accuracy, r.precision, r.recall))]

@@ -113,6 +113,23 @@ def test_the_price_of_describing_is_told_and_nothing_is_done(tmp_path: Path) -> 
     assert "device 'tpu' is none of auto, cpu, cuda, cuda:N" in result.stderr
 
 
+def test_what_went_wrong_is_told_as_json_too(tmp_path: Path) -> None:
+    row = {"id": "a", "images": ["a.png"], "messages": [
+        {"role": "user", "content": "<image>What?"}, {"role": "assistant", "content": "It."}]}  # fmt: skip
+    (tmp_path / "rows.jsonl").write_text(json.dumps(row) + "\n")
+    metrics = [{"qa_uid": "ov::a::t0", "vds": 0.5}, {"qa_uid": "ov::b::t0", "ppl": 2}]
+    (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(one) + "\n" for one in metrics))
+    pool = tmp_path / "pool.duckdb"
+    read = json.loads(done("ingest", pool, tmp_path / "rows.jsonl", "--probe-media", "--json"))
+    assert [file["samples"] for file in read["files"]] == [1]
+    (reason,) = read["headers"]["reasons"]
+    taken = json.loads(done("import-descriptors", pool, tmp_path / "metrics.jsonl", "--json"))
+    assert taken["unknown"] == 1
+    assert (taken["missing"]["vds"], taken["missing"]["ppl"]) == (1, 1)
+    described = json.loads(done("describe", pool, "motion", "--json"))["descriptors"][0]
+    assert described["reasons"] == {reason: 1}
+
+
 ODD_ANSWER = "Something odd."
 
 

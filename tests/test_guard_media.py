@@ -1,22 +1,28 @@
 """The media guard keeps copies of an evaluation set's media out, by what they show and never by name."""
 
+import os
 import shutil
+import signal
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from gdo.demo.make import ExamplePool, make_example_pool
+from gdo.descriptors.engine import local
 from gdo.errors import UsageError
-from gdo.pool.frames import FrameBudget, Frames, MediaKind
+from gdo.pool.frames import FrameBudget
 from gdo.pool.ingest import ingest
 from gdo.pool.media import read_frames
 from gdo.pool.query import run_sql
 from gdo.selectors import guard_media
 from gdo.selectors.explain import explain
 from gdo.selectors.select import select
+
+TAKE = guard_media._take
 
 
 @pytest.fixture(scope="module")
@@ -84,15 +90,33 @@ def test_a_second_time_no_file_is_decoded_but_what_failed(
 ) -> None:
     first = select(pool, "diverse", count=40, guard_media=[evaluation]).report
 
-    decode, tried = guard_media.read_frames, list[str]()
+    run, tried = local.run_in_order, list[str]()
 
-    def note(kind: MediaKind, paths: Sequence[Path], budget: FrameBudget) -> Frames:
-        tried.extend(path.name for path in paths)
-        return decode(kind, paths, budget)
+    def note(work: Any, tasks: Sequence[Any], *rest: Any, **options: Any) -> Any:
+        tried.extend(task.files[0].name for task in tasks)
+        return run(work, tasks, *rest, **options)
 
-    monkeypatch.setattr(guard_media, "read_frames", note)
+    monkeypatch.setattr(local, "run_in_order", note)
     assert select(pool, "diverse", count=40, guard_media=[evaluation]).report == first
     assert tried == ["broken.png"]
+
+
+def take_or_crash(one: Any) -> None:
+    if one.files[0].suffix == ".mp4":
+        os.kill(os.getpid(), signal.SIGKILL)
+    TAKE(one)
+
+
+def test_a_file_that_crashes_its_reader_costs_itself_alone(
+    pool: Path, evaluation: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = select(pool, "diverse", count=40, guard_media=[evaluation]).report["guard_media"]
+    for file in (pool.parent / "pool.duckdb.d" / "guard").iterdir():
+        file.unlink()
+    monkeypatch.setattr(guard_media, "_take", take_or_crash)
+    crashed = select(pool, "diverse", count=40, guard_media=[evaluation]).report["guard_media"]
+    assert crashed["unreadable"] == told["unreadable"] + 1
+    assert 0 < crashed["media_kept_out"] < told["media_kept_out"]
 
 
 def test_worker_processes_find_the_same(

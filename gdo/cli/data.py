@@ -73,7 +73,7 @@ def ingest(
     from gdo.cli.output import print_json
     from gdo.cli.progress import progress_line
     from gdo.pool.ingest import ingest as run
-    from gdo.report.tables import ingest_tables, show
+    from gdo.report.tables import describe_tables, ingest_tables, show
 
     with progress_line() as line:
         reports = run(
@@ -89,23 +89,17 @@ def ingest(
             workers=workers,
             progress=lambda what, rows, pairs: line.update(what, rows, note=f"rows, {pairs:,} samples"),
         )
-    if json:
-        print_json(reports)
-    else:
+    if not json:
         show(ingest_tables(reports))
     if probe_media:
-        _probe(pool, workers, json)
+        from gdo.descriptors.describe import probe_media_headers
 
-
-def _probe(pool: Path, workers: int | None, json: bool) -> None:
-    from gdo.cli.output import print_json
-    from gdo.cli.progress import progress_line
-    from gdo.descriptors.describe import probe_media_headers
-    from gdo.report.tables import describe_tables, show
-
-    with progress_line() as line:
-        report = probe_media_headers(pool, workers=workers, progress=line.show)
-    print_json(report) if json else show(describe_tables(report))
+        with progress_line() as line:
+            headers = probe_media_headers(pool, workers=workers, progress=line.show)
+        if not json:
+            show(describe_tables(headers))
+    if json:
+        print_json({"files": reports, "headers": headers} if probe_media else reports)
 
 
 def import_descriptors(

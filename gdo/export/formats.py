@@ -23,7 +23,7 @@ class Format:
         suffix: Of the one file it writes; None where it fills a folder.
         frames_as_images: It has no videos given as frames: frame lists are images.
         typed_by_beginning: What reads it learns the columns' types from the file's beginning.
-        packs_media: It reads the media files, by absolute paths, and takes so long that the pool is let go.
+        packs_media: It reads the media files, by absolute paths.
     """
 
     write: Callable[[Iterable[Row], Plan, Path], None]

@@ -60,6 +60,7 @@ def export(
         format: A name in `gdo.export.formats.FORMATS`.
         uniform: Export the uniform control instead of the chosen samples.
         frames: Thin frame lists to so many frames by the released rule; None keeps the frames as listed.
+            Sparrow's pictures of text are images, and always all there.
         absolute: Write absolute media paths instead of paths relative to the manifest's `media_root`.
         multiple: Export only the first `multiple` times as many samples of the control as were chosen.
 
@@ -82,13 +83,8 @@ def export(
             plan, first, notes = _plan(members, form, target)
             # Closed with the connection: an open reader would keep the database, and hang the next connect.
             with closing(read_rows(connection, members, prefixes, frames, first)) as found:
-                rows = tally.watch(found, plan)
-                if form.packs_media:
-                    rows = _spooled(rows, staging)
-                else:
-                    form.write(rows, plan, staging)
-        if form.packs_media:
-            form.write(rows, plan, staging)
+                rows = _spooled(tally.watch(found, plan), staging)
+        form.write(rows, plan, staging)
         if tally.escaped:
             notes.append(f"{tally.escaped} samples have a media tag in their text; it is written as < image>")
         content |= {"role": members.role, "exported_with": versions(), "format": format}
@@ -128,14 +124,15 @@ def _plan(members: Members, form: Format, target: Target) -> tuple[Plan, tuple[i
         file=target.path.name if target.is_file else f"data{form.suffix}",
         frames_as_images=as_images,
         video_lists=lists and not as_images,
-        several_images=(lists and as_images) or members.most.get("image", 0) > 1,
+        several_images=(lists and as_images) or members.synthetic or members.most.get("image", 0) > 1,
         several_videos=members.most.get("video", 0) > 1,
+        with_bucket=members.synthetic,
     )
     return plan, first, notes
 
 
 def _spooled(rows: Iterable[Row], folder: Path) -> Iterator[Row]:
-    """Put all rows in a file at once, so that the pool is free while they are worked through."""
+    """Put all rows in a file at once, so that the pool is free while they are written out."""
     with (folder / SPOOL).open("xb") as file:
         file.writelines(orjson.dumps(row, tuple, orjson.OPT_APPEND_NEWLINE) for row in rows)
     return _unspooled(folder / SPOOL)

@@ -185,7 +185,8 @@ def selection_tables(selection: "Selection") -> RenderableType:
         Text(
             f"{report['selected_count']:,} of {report['total_pairs']:,} samples, "
             f"preset {selection.preset.name}, seed {selection.preset.seed}; "
-            f"control {report['uniform_taken']:,}; pool {selection.fingerprint[:12]}"
+            f"control {report['uniform_taken']:,}, {report['overlap']['count']:,} of them in both; "
+            f"pool {selection.fingerprint[:12]}"
         ),
         Text(),
         _budget_table(report),
@@ -199,6 +200,8 @@ def selection_tables(selection: "Selection") -> RenderableType:
         ),
         Text(),
         _divergence_table(report),
+        Text(),
+        _profile_table(report),
         Text(),
         _source_table(report),
     ]
@@ -215,6 +218,7 @@ def _budget_table(report: Mapping[str, Any]) -> Table:
     adjustment = budget.pop("vds3_adjustment", {})
     rows = [*budget.items(), *adjustment.items(), ("described_share", report["described_share"])]
     rows += [(n, report[n]) for n in ("num_strata", "excluded_by_guard", "excluded_unreadable_media")]
+    rows += [(f"unreadable rows: {reason}", count) for reason, count in report["unreadable_rows"].items()]
     if "guard_media" in report:
         rows.append(("excluded_by_guard_media", report["guard_media"]["samples_kept_out"]))
     if "near_duplicates" in report:
@@ -226,7 +230,9 @@ def _bounds_table(report: Mapping[str, Any]) -> Table:
     asked, met = report["constraints"], report["met"]
     floors = asked["source_group_floor_requirements"]
     floors_met = sum(met["source_groups"].get(name, 0) >= need for name, need in floors.items())
-    rows = [
+    buckets = report["profiles"]["subset"]["bucket"]
+    rows = [(f"quota of {name}", quota, buckets[name]) for name, quota in report["bucket_quotas"].items()]
+    rows += [
         ("videos, at least", asked["min_video_count"], met["video_count"]),
         ("videos, at most", asked["max_video_count"], met["video_count"]),
         ("temporal videos, at least", asked["min_temporal_video_count"], met["temporal_video_count"]),
@@ -241,14 +247,26 @@ def _divergence_table(report: Mapping[str, Any]) -> Table:
     return table("Divergence from the pool (Jensen-Shannon, nats)", ["field", "subset>", "control>"], rows)
 
 
+def _profile_table(report: Mapping[str, Any]) -> Table:
+    pool, subset, control = (report["profiles"][who] for who in ("pool", "subset", "uniform"))
+    rows = [
+        (field, value, count, subset[field][value], control[field][value])
+        for field, values in pool.items()
+        if field != "source_group"
+        for value, count in values.items()
+    ]
+    return table("Profiles", ["field", "value", "pool>", "subset>", "control>"], rows)
+
+
 def _source_table(report: Mapping[str, Any]) -> Table:
-    profiles = {who: report["profiles"][who]["source_group"] for who in ("pool", "subset", "uniform")}
-    largest = sorted(profiles["pool"], key=lambda name: -profiles["pool"][name])
-    rows = [(name, *(profile[name] for profile in profiles.values())) for name in largest[:SHOWN_SOURCES]]
+    profiles = [report["profiles"][who]["source_group"] for who in ("pool", "subset", "uniform")]
+    floors = report["constraints"]["source_group_floor_requirements"]
+    largest = sorted(profiles[0], key=lambda name: -profiles[0][name])
+    rows = [(name, *(one[name] for one in profiles), floors.get(name)) for name in largest[:SHOWN_SOURCES]]
     rest = largest[SHOWN_SOURCES:]
     if rest:
-        rows.append((f"{len(rest)} more", *(sum(profile[n] for n in rest) for profile in profiles.values())))
-    return table("Sources", ["source group", "pool>", "subset>", "control>"], rows)
+        rows.append((f"{len(rest)} more", *(sum(one[n] for n in rest) for one in profiles), None))
+    return table("Sources", ["source group", "pool>", "subset>", "control>", "floor>"], rows)
 
 
 def _unmet(report: Mapping[str, Any]) -> list[RenderableType]:

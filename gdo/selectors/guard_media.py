@@ -34,7 +34,7 @@ CLIPS = {
 FRAMES = 8
 """Pictures that are numbered alike, at least, to be taken for the frames of a clip."""
 FILES_PER_WORKER = 64
-"""Fewer files than that are not worth a process."""
+"""So many files are worth a process more; the first reads even one, which may crash it."""
 TIME_LIMIT = 60
 """Seconds after which a file is given up."""
 
@@ -183,11 +183,11 @@ def _kept(cache: Path, digests: Sequence[str]) -> Path:
 
 
 def _take_fingerprints(shown: Sequence[_Shown], told: Told | None) -> None:
-    """Take those that are not kept yet, in several processes where there are many."""
+    """Take those that are not kept yet, in other processes: a file may crash its reader."""
     from gdo.descriptors.engine.local import run_in_order, usable_cores
 
     missing = list({one.kept: one for one in shown if not one.kept.exists()}.values())
-    workers = min(usable_cores(), len(missing) // FILES_PER_WORKER)
+    workers = min(usable_cores(), -(-len(missing) // FILES_PER_WORKER))
     done = run_in_order(
         _take,
         missing,

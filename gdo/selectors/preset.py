@@ -29,7 +29,8 @@ class Weights(BaseModel):
     answer_length_weight: float = Field(1.25, description="of the distance from answer_length")
     distinct_floor: float = Field(0.55, description="share of distinct answer tokens below which text loses")
     distinct_weight: float = Field(1.2, description="of the distance below distinct_floor")
-    difficulty_length: float = Field(22.0, gt=0, description="question + half the answer, at the peak")
+    difficulty_length: float = Field(22.0, gt=0, description="tokens at which difficulty peaks")
+    difficulty_answer: float = Field(0.5, ge=0, description="share of the answer's tokens among those")
     difficulty_width: float = Field(
         0.85, gt=0, description="of the bell of difficulty, in natural logarithms of tokens"
     )
@@ -44,11 +45,12 @@ class Weights(BaseModel):
     prior: float = Field(0.15, description="of the source prior in base")
     z_limit: float = Field(4.0, gt=0, description="where z is cut, on both sides")
     vds_frame_diversity: float = Field(0.5, description="weight of z(frame_diversity) beside z(vds)")
-    video_base: float = Field(0.35, description="of tanh(base / 3) in rho(video)")
+    base_scale: float = Field(3.0, gt=0, description="what base is divided by before tanh")
+    video_base: float = Field(0.35, description="of tanh(base / base_scale) in rho(video)")
     video_vds: float = Field(0.95, description="of VDS3 in rho(video)")
     video_q: float = Field(0.35, description="of z(quality_score) in rho(video)")
     video_undescribed: float = Field(-0.15, description="added to rho of a video without descriptors")
-    image_base: float = Field(0.90, description="of tanh(base / 3) in rho(image)")
+    image_base: float = Field(0.90, description="of tanh(base / base_scale) in rho(image)")
     image_q: float = Field(0.15, description="of z(quality_score) in rho(image)")
 
 

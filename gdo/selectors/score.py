@@ -68,7 +68,7 @@ class Terms:
         questions = candidates.question_tokens[rows].astype(np.float64)
         answers = candidates.answer_tokens[rows].astype(np.float64)
         quality = self._quality(questions, answers, rows)
-        z = np.abs(np.log(np.maximum(1.0, questions + answers / 2)) - np.log(w.difficulty_length))
+        z = np.abs(np.log(np.maximum(1.0, questions + w.difficulty_answer * answers)) - np.log(w.difficulty_length))
         difficulty = np.exp(-(z**2) / (2 * w.difficulty_width**2))
         alignment, bonus = self.alignment[candidates.stratum[rows]], self.bonus[candidates.stratum[rows]]
         prior = self.prior[candidates.data_source.codes[rows]]
@@ -119,7 +119,7 @@ class Terms:
         w, limit, without = self.preset.weights, self.preset.weights.z_limit, self.preset.without
         vds_part = np.zeros_like(base) if "vds" in without else np.clip(vds3, -limit, limit) / limit
         q_part = np.zeros_like(base) if "sc" in without else np.clip(q, -limit, limit) / limit
-        squashed, described = np.tanh(base / 3), self.candidates.described[rows]
+        squashed, described = np.tanh(base / w.base_scale), self.candidates.described[rows]
         video = w.video_base * squashed + np.where(
             described, w.video_vds * vds_part + w.video_q * q_part, w.video_undescribed
         )
