@@ -198,6 +198,46 @@ def test_vectors_of_another_length_wait_beside_the_others(
     assert query(pool, "SELECT qa_uid, embedding FROM embedding ORDER BY ALL") == first
 
 
+def test_a_run_that_ends_before_it_has_vectors_leaves_the_others_where_they_are_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pool = many(tmp_path, 10)
+    cover(pool, clusters=2)
+    whole = FakeModels.embedder
+    with monkeypatch.context() as patch:
+        patch.setattr(FakeModels, "embedder", lambda self, card: FakeEmbedder(card, size=5))
+        patch.setattr(FakeEmbedder, "load", stop)
+        for _ in range(2):
+            with pytest.raises(GdoError, match="no weights"):
+                cover(pool, clusters=2, probe="another")
+    assert query(pool, "SELECT count(*) FROM embedding") == query(
+        pool, "SELECT count(*) FROM media_embedding"
+    )
+    ingest(pool, [tmp_path / "rows.jsonl"], replace=True)
+    monkeypatch.setattr(FakeModels, "embedder", whole)
+    assert counts(cover(pool, clusters=2))["embedding"] == (10, 0, 0)
+    monkeypatch.setattr(FakeModels, "embedder", lambda self, card: FakeEmbedder(card, size=5))
+    assert counts(cover(pool, clusters=2, probe="another"))["embedding"] == (0, 10, 0)
+
+
+def stop(embedder: FakeEmbedder, device: str) -> FakeEmbedder:
+    raise GdoError("there are no weights")
+
+
+def test_vectors_that_wait_are_forgotten_too_where_a_text_is_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pool, rows = many(tmp_path, 10), tmp_path / "rows.jsonl"
+    cover(pool, clusters=2)
+    whole = FakeModels.embedder
+    monkeypatch.setattr(FakeModels, "embedder", lambda self, card: FakeEmbedder(card, size=5))
+    cover(pool, clusters=2, probe="another")
+    rows.write_text(rows.read_text().replace("Answer 3", "Another"))
+    ingest(pool, [rows], replace=True)
+    monkeypatch.setattr(FakeModels, "embedder", whole)
+    assert counts(cover(pool, clusters=2))["embedding"] == (0, 10, 0)
+
+
 def test_estimate(tmp_path: Path) -> None:
     pool = many(tmp_path)
     (told,) = estimate(pool, ["coverage"], models=FakeModels(), workers=0, device="cpu").descriptors

@@ -30,7 +30,7 @@ from gdo.descriptors.duplicates.neighbours import close_pairs
 from gdo.descriptors.duplicates.questions import Sample, same_questions
 from gdo.descriptors.duplicates.words import Evidence, asked
 from gdo.descriptors.fingerprint import pack, spectra, unpack
-from gdo.errors import UsageError
+from gdo.errors import GdoError, UsageError
 from gdo.pool import store
 from gdo.pool.ingest import ingest
 from gdo.pool.query import run_sql
@@ -526,6 +526,26 @@ def joined(pool: Path) -> list[tuple[str, str]]:
         pool,
         "SELECT paths[1], found_by FROM media_duplicate JOIN media USING (media_id) ORDER BY ALL",
     )
+
+
+def test_texts_that_are_replaced_during_the_search_are_in_no_group(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pool, file = stills_pool(tmp_path, {"a": picture(1), "b": picture(1)}), tmp_path / "rows.jsonl"
+    group = find.group_samples
+
+    def replace(*told: Any) -> Any:
+        file.write_text(file.read_text().replace("What is b?", "Who made it?"))
+        ingest(pool, [file], replace=True)
+        return group(*told)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(find, "group_samples", replace)
+        with pytest.raises(GdoError, match="were replaced during the search; search again"):
+            find_duplicates(pool, workers=0)
+    assert rows(pool, "SELECT count(*) FROM duplicate_search") == [(0,)]
+    find_duplicates(pool, workers=0)
+    assert [path for path, _ in joined(pool)] == ["a.jpg", "b.jpg"]
 
 
 def cut(image: np.ndarray, share: float) -> np.ndarray:

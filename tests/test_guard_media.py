@@ -1,5 +1,6 @@
 """The media guard keeps copies of an evaluation set's media out, by what they show and never by name."""
 
+import json
 import os
 import shutil
 import signal
@@ -13,12 +14,13 @@ from PIL import Image
 
 from gdo.demo.make import ExamplePool, make_example_pool
 from gdo.descriptors.engine import local
-from gdo.errors import UsageError
+from gdo.errors import GdoError, UsageError
 from gdo.pool.frames import FrameBudget
 from gdo.pool.ingest import ingest
 from gdo.pool.media import read_frames
 from gdo.pool.query import run_sql
 from gdo.selectors import guard_media
+from gdo.selectors import select as selecting
 from gdo.selectors.explain import explain
 from gdo.selectors.select import select
 
@@ -127,6 +129,25 @@ def test_worker_processes_find_the_same(
         file.unlink()
     monkeypatch.setattr(guard_media, "FILES_PER_WORKER", 1)
     assert select(pool, "diverse", count=40, guard_media=[evaluation]).report == first
+
+
+def test_media_ingested_meanwhile_are_not_let_by(
+    pool: Path, evaluation: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copied = Path(shutil.copy(pool, tmp_path / "pool.duckdb"))
+    load = guard_media.load_media_guard
+
+    def ingest_more(*told: Any) -> guard_media.MediaGuard:
+        guard = load(*told)
+        turns = [{"from": "human", "value": "<video>What?"}, {"from": "gpt", "value": "It."}]
+        row = {"id": "new", "video": "0001.mp4", "conversations": turns}
+        (evaluation / "rows.jsonl").write_text(json.dumps(row) + "\n")
+        ingest(copied, [evaluation / "rows.jsonl"])
+        return guard
+
+    monkeypatch.setattr(selecting, "load_media_guard", ingest_more)
+    with pytest.raises(GdoError, match="1 media were ingested while the guard compared the others"):
+        select(copied, "diverse", count=40, guard_media=[evaluation])
 
 
 def test_a_folder_of_frames_is_a_clip_and_pictures(pool: Path, example: ExamplePool, tmp_path: Path) -> None:

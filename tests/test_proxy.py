@@ -260,6 +260,28 @@ def test_a_killed_call_is_gone_on_with(tmp_path: Path, files: Path, monkeypatch:
     assert [done for what, done in told if what == "training the self-proxy"] == [3, 4]
 
 
+def test_a_killed_call_begins_anew_where_texts_were_replaced(
+    tmp_path: Path, files: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(train, "KEEP_EVERY", -1)
+    pool, steps = new_pool(tmp_path, files), list[int]()
+
+    def dies(what: str, done: int, total: int | None, note: str) -> None:
+        if what == "training the self-proxy" and done == 3:
+            raise KeyboardInterrupt
+
+    def note(what: str, done: int, total: int | None, note: str) -> None:
+        if what == "training the self-proxy":
+            steps.append(done)
+
+    with pytest.raises(KeyboardInterrupt):
+        ensure_proxy(pool, workers=0, progress=dies, _steps=4)
+    with pool.write() as connection:
+        connection.execute("UPDATE sample SET answer = 'quite other words ' || turn")
+    ensure_proxy(pool, workers=0, progress=note, _steps=4)
+    assert steps[0] < 3
+
+
 def test_training_lowers_the_loss(school: School, tmp_path: Path) -> None:
     losses = list[float]()
     plan = train.Plan(60, 40, 3e-3, 1024, 1, "key")

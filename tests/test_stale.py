@@ -6,11 +6,12 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from gdo.descriptors.describe import probe_media_headers
+from gdo.descriptors.describe import describe, probe_media_headers
 from gdo.descriptors.importing import import_descriptors
 from gdo.errors import GdoError, UsageError
 from gdo.export.run import export
 from gdo.pool.ingest import ingest
+from gdo.pool.query import run_sql
 from gdo.selectors.select import select
 
 
@@ -47,6 +48,21 @@ def test_replacing_a_file_forgets_imported_values_of_changed_texts_alone(pool: P
     with duckdb.connect(str(pool), read_only=True) as connection:
         kept = connection.execute("SELECT qa_uid FROM imported ORDER BY 1").fetchall()
     assert kept == [("ov::a::t0",), ("ov::c::t0",)]
+
+
+def test_media_that_come_back_are_read_again(pool: Path, file: Path) -> None:
+    header = "SELECT paths[1], bytes, error FROM media ORDER BY 1"
+    file.with_name("c.jpg").write_bytes(b"no picture")
+    describe(pool, ["fingerprint"], workers=0)
+    before, rows = run_sql(pool, header).rows, file.read_text()
+    write(file, {"a": "What is this?"})
+    ingest(pool, [file], replace=True)
+    file.write_text(rows)
+    ingest(pool, [file], replace=True)
+    assert run_sql(pool, header).rows != before
+    (report,) = describe(pool, ["fingerprint"], workers=0).descriptors
+    assert (report.already, report.computed + report.errors) == (1, 2)
+    assert run_sql(pool, header).rows == before
 
 
 def test_a_subset_of_replaced_rows_is_not_exported(pool: Path, file: Path, tmp_path: Path) -> None:

@@ -23,16 +23,13 @@ def write_aside(path: Path, write: Callable[[Path], Any]) -> None:
 
 
 def write_output(path: Path, write: Callable[[Path], Any]) -> None:
-    """The same for a file of a person's own, where nobody else tidies up.
+    """The same for a file of a person's own, where nobody else tidies up: see `remove_left`."""
+    remove_left(path.parent, escape(path.name))
+    write_locked(path, write)
 
-    Side files of the same file whose writers were killed are removed: a writer holds a lock on its own,
-    which the system lets go of however the writer ends.
-    """
-    for left in path.parent.glob(f".{escape(path.name)}.[0-9]*.part"):
-        # Errors: it is being written, or is another user's, or was just removed.
-        with suppress(OSError), left.open("rb") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            left.unlink()
+
+def write_locked(path: Path, write: Callable[[Path], Any]) -> None:
+    """`write_aside` with a lock on the side file, which the system lets go of however the writer ends."""
     with ExitStack() as held:
 
         def fill(aside: Path) -> None:
@@ -42,3 +39,17 @@ def write_output(path: Path, write: Callable[[Path], Any]) -> None:
             write(aside)
 
         write_aside(path, fill)
+
+
+def remove_left(folder: Path, names: str = "*") -> None:
+    """Remove side files whose writers were killed: nobody holds their locks.
+
+    Args:
+        folder: Where they are; all that is written there so is written by `write_locked`.
+        names: Of the files that were written, as a pattern.
+    """
+    for left in folder.glob(f".{names}.[0-9]*.part"):
+        # Errors: it is being written, or is another user's, or was just removed.
+        with suppress(OSError), left.open("rb") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            left.unlink()

@@ -121,9 +121,16 @@ def _view_parts(connection: duckdb.DuckDBPyConnection, name: str, parts: list[Pa
     connection.execute(f"CREATE OR REPLACE TEMP VIEW new_{name} AS {body}")
 
 
+# Tables of values of samples: also of those that `candidate` does not show.
+_OF_SAMPLES = """
+SELECT table_name FROM duckdb_columns() WHERE NOT internal AND schema_name = 'main'
+GROUP BY table_name HAVING list_has_all(list(column_name), ['qa_uid', 'version', 'probe', 'error'])
+"""
+
+
 def _forget(connection: duckdb.DuckDBPyConnection, source_id: int) -> None:
     """Remove a source's rows, and what was found of its samples: their text may differ now."""
-    names = connection.execute("SELECT DISTINCT name FROM descriptor WHERE subject = 'sample'").fetchall()
+    names = connection.execute(_OF_SAMPLES).fetchall()
     for (name,) in [*names, ("sample_duplicate",)]:
         connection.execute(
             f'DELETE FROM "{name}" WHERE qa_uid IN (SELECT qa_uid FROM sample WHERE source_id = ?)',

@@ -140,10 +140,10 @@ def _ingest_file(
             known = _known_source(connection, path, fingerprint, settings_text, options)
             if isinstance(known, IngestReport):
                 return known
-            if known:
-                _drop_unfinished(pool)
             report = commit_parts(connection, source, results, known, clock)
             record_run(connection, "ingest", {"path": str(path), **json.loads(settings_text)}, started)
+        if known:
+            _drop_unfinished(pool)
         return report
 
 

@@ -18,11 +18,11 @@ import duckdb
 import numpy as np
 import pyarrow as pa
 
-from gdo.errors import MediaError, UsageError
+from gdo.errors import GdoError, MediaError, UsageError
 from gdo.pool.atomic import write_aside
 from gdo.pool.columns import numbers, values_of
 from gdo.pool.media import MediaKind, read_frames
-from gdo.pool.store import Pool
+from gdo.pool.store import Pool, scalar
 from gdo.selectors.candidates import Candidates, Hashes, Mask
 
 STILLS = {".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
@@ -63,24 +63,34 @@ class MediaGuard:
         files: Pictures and clips in them.
         unreadable: Those that no fingerprint could be taken of.
         media: The pool's media that are copies of one.
+        compared: All media of the pool when they were looked for.
     """
 
     digest: str
     files: int
     unreadable: int
     media: Hashes
+    compared: Hashes
 
     def excluded(self, connection: duckdb.DuckDBPyConnection, candidates: Candidates) -> Mask:
-        """Samples that show one of the media."""
-        if not len(self.media):
+        """Samples that show one of the media.
+
+        Raises:
+            GdoError: The pool has media that were not compared.
+        """
+        if not self.files:
             return np.zeros(len(candidates), np.bool_)
+        connection.register("compared", pa.table({"media_id": numbers(self.compared)}))
+        if new := scalar(connection, "SELECT count(*) FROM media ANTI JOIN compared USING (media_id)"):
+            raise GdoError(f"{new:,} media were ingested while the guard compared the others; select again")
+        connection.unregister("compared")
         connection.register("guarded", pa.table({"media_id": numbers(self.media)}))
         found = values_of(connection.sql(_SHOWING).to_arrow_table()["ordinal"], np.int64)
         connection.unregister("guarded")
         return np.isin(candidates.ordinal, found)
 
 
-NO_MEDIA = MediaGuard("", 0, 0, np.empty(0, np.uint64))
+NO_MEDIA = MediaGuard("", 0, 0, np.empty(0, np.uint64), np.empty(0, np.uint64))
 """The guard of a selection that has none."""
 
 
@@ -134,11 +144,12 @@ def load_media_guard(pool: Pool, folders: Sequence[Path | str], told: Told | Non
     describe(pool.path, [Fingerprint.name])
     with TemporaryDirectory(dir=cache) as folder:
         with pool.read() as connection:
+            compared = values_of(connection.sql("SELECT media_id FROM media").to_arrow_table()[0], np.uint64)
             prints = read_prints(connection, Path(folder) / "pool.bin")
         media = prints.media[copies(prints, write_prints(rows, Path(folder) / "files.bin"))]
     told_apart = sorted({*digests.values(), *(clip.kept.name for clip in clips)})
     whole = blake2b("".join(told_apart).encode(), digest_size=16).hexdigest()
-    return MediaGuard(whole, len(files), unreadable, media)
+    return MediaGuard(whole, len(files), unreadable, media, compared)
 
 
 def _files(folder: Path) -> Iterator[Path]:

@@ -68,7 +68,9 @@ class Terms:
         questions = candidates.question_tokens[rows].astype(np.float64)
         answers = candidates.answer_tokens[rows].astype(np.float64)
         quality = self._quality(questions, answers, rows)
-        z = np.abs(np.log(np.maximum(1.0, questions + w.difficulty_answer * answers)) - np.log(w.difficulty_length))
+        z = np.abs(
+            np.log(np.maximum(1.0, questions + w.difficulty_answer * answers)) - np.log(w.difficulty_length)
+        )
         difficulty = np.exp(-(z**2) / (2 * w.difficulty_width**2))
         alignment, bonus = self.alignment[candidates.stratum[rows]], self.bonus[candidates.stratum[rows]]
         prior = self.prior[candidates.data_source.codes[rows]]

@@ -4,7 +4,7 @@ Vectors are kept as they come, like the values of any descriptor. Clusters depen
 made anew when some have none, and taken into the pool at once.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -19,6 +19,7 @@ from gdo.descriptors.coverage.embedder import Embedder
 from gdo.descriptors.coverage.embedding import MediaEmbedding, SampleEmbedding
 from gdo.descriptors.coverage.open_clip import PREFIX as OPEN_CLIP
 from gdo.descriptors.coverage.open_clip import find_open_clip
+from gdo.descriptors.coverage.tables import put_in_place
 from gdo.descriptors.coverage.vectors import write_vectors
 from gdo.descriptors.engine.asking import Step
 from gdo.descriptors.engine.models import Chosen, Say
@@ -107,7 +108,8 @@ def cover(
     Raises:
         GdoError: The embedder cannot be loaded, or another process does the same.
     """
-    _swap_tables(pool, embedder)
+    vectors = [MediaEmbedding(embedder), SampleEmbedding(embedder)]
+    put_in_place(pool, [DescriptorParts(pool, each, embedder.card) for each in vectors])
     media = describe_one(pool, MediaEmbedding(embedder), options, devices=devices, card=embedder.card)
     samples = _embed_samples(pool, embedder, devices, options)
     coverage = _find_clusters(pool, embedder, clusters, options, say)
@@ -152,38 +154,16 @@ def _made_by(which: type[MediaEmbedding] | type[SampleEmbedding], embedder: Embe
     return f"version = {which.version} AND probe = {literal(embedder.card.label)}"
 
 
-def _swap_tables(pool: Pool, embedder: Embedder) -> None:
-    """Put the tables of this vector length in place; those of another wait under a name that tells theirs."""
-    sizes = {MediaEmbedding.name: embedder.size, SampleEmbedding.name: 2 * embedder.size}
-    with pool.read() as connection:
-        there = dict(
-            connection.execute(
-                "SELECT table_name, data_type FROM duckdb_columns() WHERE column_name = 'embedding'"
-            ).fetchall()
-        )
-    moves = []
-    for name, size in sizes.items():
-        kind = there.get(name, f"FLOAT[{size}]")
-        if kind != f"FLOAT[{size}]":
-            moves.append((name, f"{name}_{kind[6:-1]}"))
-            if f"{name}_{size}" in there:
-                moves.append((f"{name}_{size}", name))
-    if moves:
-        with pool.write() as connection:
-            for old, new in moves:
-                connection.execute(f"ALTER TABLE {old} RENAME TO {new}")
-
-
 class ClusterParts(DescriptorParts):
     """Clusters of one embedder, number and seed: they are replaced together, never mixed with older ones."""
 
-    def _insert(self, connection: duckdb.DuckDBPyConnection, columns: Mapping[str, str]) -> None:
+    def _insert(self, connection: duckdb.DuckDBPyConnection) -> None:
         """Put the new rows in the place of those that were there."""
         connection.execute(
             "DELETE FROM coverage WHERE version = ? AND probe = ?",
             [self.descriptor.version, self.descriptor.probe],
         )
-        super()._insert(connection, columns)
+        super()._insert(connection)
 
 
 def _find_clusters(

@@ -30,6 +30,8 @@ SWEPT = (0.97, 0.98, 0.985, 0.99, 0.991, 0.992, 0.993, 0.994, 0.995, 0.998)
 EXAMPLES = 2
 """Pairs told for each band of similarity."""
 
+_SOURCES = "SELECT source_id, ingested FROM source"
+
 Told = Callable[[str, int, int], None]
 
 
@@ -164,6 +166,7 @@ class _Search:
     Attributes:
         proved_by: What the close look depends on, for the pool; empty where nobody looks.
         by_embedding: Pairs that the embedding proposes; None where nobody looks.
+        sources: What was ingested before.
     """
 
     pool: Pool
@@ -174,6 +177,7 @@ class _Search:
     proved_by: dict[str, object]
     media: int
     samples: int
+    sources: list[tuple[int, datetime]]
     twins: CloseLook
     tell: Told
     known: dict[float, tuple[Alike, int]] = field(default_factory=dict)
@@ -285,6 +289,7 @@ def _searched(
                 prints = read_prints(connection, file)
                 media = int(scalar(connection, "SELECT count(*) FROM media"))
                 samples = int(scalar(connection, "SELECT count(*) FROM sample"))
+                sources = connection.execute(_SOURCES).fetchall()
                 vectors = read_vectors(connection, vector_file) if close_look else None
             pairs = alike(prints, folder, told)
             likely, proved_by = None, dict[str, object]()
@@ -295,7 +300,9 @@ def _searched(
                 likely, least = near_by_embedding(prints, proved, vectors, tell)
                 proved_by |= {"embedding": vectors.probe, "cosine": least}
             twins = CloseLook(target, count, looked)
-            yield _Search(target, folder, prints, pairs, likely, proved_by, media, samples, twins, tell)
+            yield _Search(
+                target, folder, prints, pairs, likely, proved_by, media, samples, sources, twins, tell
+            )
             looked.unlink(missing_ok=True)
         finally:
             file.unlink(missing_ok=True)
@@ -311,6 +318,11 @@ def _store(search: _Search, found: Found, groups: Sequence[SampleGroup], started
         **search.proved_by,
     }
     with search.pool.write() as connection:
+        if set(search.sources) - set(connection.execute(_SOURCES).fetchall()):
+            raise GdoError(
+                f"files of {search.pool.path} were replaced during the search; search again: pictures that "
+                "were looked at need not be looked at again"
+            )
         for table, rows in (
             ("media_duplicate", _media_rows(search, found.threshold)),
             ("sample_duplicate", _sample_rows(groups)),

@@ -1,7 +1,6 @@
 """What stands in the pool of each kind of work: headers of media, and a table of values per descriptor."""
 
 import json
-from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 from urllib.parse import quote
@@ -15,6 +14,9 @@ from gdo.pool.candidate import quoted
 from gdo.pool.store import Pool, scalar, utc_now
 
 _MEDIA = "SELECT media_id, media_id AS key_hash, kind, root, paths FROM media"
+
+# Media that were read. Values may stand without it: of media that left the pool and came back.
+_READ = "(bytes IS NOT NULL OR width IS NOT NULL OR error IS NOT NULL)"
 
 # What could not be learned this time stays as it was.
 _UPDATE_MEDIA = """
@@ -60,8 +62,7 @@ class HeaderParts(Parts):
 
     def _stored(self, connection: duckdb.DuckDBPyConnection, retry_errors: bool) -> str:
         known = "error IS NULL" if retry_errors else "true"
-        probed = "bytes IS NOT NULL OR width IS NOT NULL OR error IS NOT NULL"
-        return f"SELECT media_id FROM media WHERE ({probed}) AND {known}"
+        return f"SELECT media_id FROM media WHERE {_READ} AND {known}"
 
 
 class DescriptorParts(Parts):
@@ -98,10 +99,9 @@ class DescriptorParts(Parts):
 
     def take(self, connection: duckdb.DuckDBPyConnection, has_parts: bool, at_end: bool) -> None:
         """Add the rows that are not there yet, and let `candidate` show them if it should."""
-        columns = {quoted(name): column.type for name, column in self.descriptor.columns.items()}
-        self._make_table(connection, columns)
+        self.make_table(connection)
         if has_parts:
-            self._insert(connection, columns)
+            self._insert(connection)
         if self.card:
             _record_probe(connection, self.card)
         complete = at_end and not scalar(
@@ -113,8 +113,9 @@ class DescriptorParts(Parts):
             connection.execute("DELETE FROM descriptor WHERE name = ?", [self.name])
             connection.execute("INSERT INTO descriptor VALUES (?, ?, ?, ?, ?)", list(self._catalog_row()))
 
-    def _make_table(self, connection: duckdb.DuckDBPyConnection, columns: Mapping[str, str]) -> None:
-        table = quoted(self.name)
+    def make_table(self, connection: duckdb.DuckDBPyConnection) -> None:
+        """Make the table of the values, or give it the columns that it lacks."""
+        table, columns = quoted(self.name), self._columns
         key_type = "UBIGINT" if self.key == "media_id" else "VARCHAR"
         declared = ", ".join(f"{name} {kind}" for name, kind in columns.items())
         connection.execute(
@@ -124,7 +125,12 @@ class DescriptorParts(Parts):
         for name, kind in columns.items():
             connection.execute(f"ALTER TABLE {table} ADD COLUMN IF NOT EXISTS {name} {kind}")
 
-    def _insert(self, connection: duckdb.DuckDBPyConnection, columns: Mapping[str, str]) -> None:
+    @property
+    def _columns(self) -> dict[str, str]:
+        """Names and types of the values' columns, as SQL takes them."""
+        return {quoted(name): column.type for name, column in self.descriptor.columns.items()}
+
+    def _insert(self, connection: duckdb.DuckDBPyConnection) -> None:
         """Add rows; a new row takes the place of an old one's error, not of its values."""
         table, whose = quoted(self.name), self._told[1:]
         if self.sources.exists():
@@ -134,7 +140,7 @@ class DescriptorParts(Parts):
             f"AND {self.key} IN (SELECT {self.key} FROM fresh)",
             whose,
         )
-        names = ", ".join([self.key, *columns, "error"])
+        names = ", ".join([self.key, *self._columns, "error"])
         connection.execute(
             f"INSERT INTO {table} BY NAME SELECT {names}, ?::INTEGER AS version, ? AS probe "
             f"FROM fresh ANTI JOIN ({self._rows()}) USING ({self.key})",
@@ -182,7 +188,10 @@ class DescriptorParts(Parts):
     def _stored(self, connection: duckdb.DuckDBPyConnection, retry_errors: bool) -> str:
         if not scalar(connection, "SELECT count(*) FROM duckdb_tables() WHERE table_name = ?", [self.name]):
             return f"SELECT {self.key} FROM ({self.subjects}) WHERE false"
-        return self._rows() + (" AND error IS NULL" if retry_errors else "")
+        rows = self._rows() + (" AND error IS NULL" if retry_errors else "")
+        if self.key == "media_id":
+            rows += f" AND media_id IN (SELECT media_id FROM media WHERE {_READ})"
+        return rows
 
     def _rows(self) -> str:
         """A query of the keys in the descriptor's table, at this version and probe."""

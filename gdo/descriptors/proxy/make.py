@@ -186,7 +186,7 @@ class _Job:
         from gdo.descriptors.proxy.train import Plan
 
         shape = self.shape
-        rows = hash64("\n".join(row.qa_uid for row in draw.rows))
+        rows = hash64("\n".join(map(repr, draw.rows)))
         key = repr((self.seed, shape, package_versions(), rows))
         return Plan(self.minutes * 60, self.steps, shape.rate, shape.batch_tokens, self.seed, key)
 
