@@ -225,6 +225,30 @@ def test_frames_are_thinned_by_the_released_rule(tmp_path: Path) -> None:
         export(pool, "s", tmp_path / "none", frames=0)
 
 
+@pytest.mark.parametrize("format", [name for name in FORMATS if name != "ids"])
+def test_pictures_of_text_are_images_all_there_and_told_by_bucket(tmp_path: Path, format: str) -> None:
+    """A Sparrow sample is a frame list in the pool; beside videos and frame lists it stays as it was made."""
+    for name, other in (("lists", ("frames", FRAMES[:3])), ("files", VIDEO)):
+        members: list[Media] = [[other], [FRAME_LIST], [("frames", FRAMES[:1])]]
+        pool = make_pool(tmp_path / name, members)
+        make_files(tmp_path / name, members)
+        with Pool(pool).write() as connection:
+            connection.execute("UPDATE sample SET bucket = 'synthetic_text_video' WHERE ordinal > 0")
+        report = export(pool, "s", tmp_path / name / "out", format=format, frames=2)
+        rows = load(report.path, format, tmp_path)
+        assert [row["bucket"] for row in rows] == ["synthetic_text_video"] * 2 + ["short_video"]
+        assert [len(row["images"]) for row in rows[:2]] == [1, len(FRAMES)]
+        assert [row["videos"] for row in rows[:2]] == [[], []]
+        assert texts(rows[1])[0].count("<image>") == len(FRAMES)
+        as_images = name == "lists" and format == "llava"
+        assert (len(rows[2]["images"]), len(rows[2]["videos"])) == ((2, 0) if as_images else (0, 1))
+        assert (report.images, report.videos) == ((43, 0) if as_images else (41, 1))
+        if format == "llava":
+            assert rows[1]["image"] == FRAMES
+        elif format != "webdataset":
+            assert rows[1]["images"] == FRAMES
+
+
 def test_absolute_paths(tmp_path: Path) -> None:
     pool = make_pool(tmp_path, [[IMAGE], [("image", ["/elsewhere/x.jpg"])]])
     report = export(pool, "s", tmp_path / "out", absolute=True)
@@ -407,6 +431,55 @@ def test_only_an_earlier_export_is_replaced(tmp_path: Path) -> None:
         export(pool, "s", folder)
     (tmp_path / "bare").mkdir()
     assert export(pool, "s", tmp_path / "bare").samples == 3
+
+
+class Killed(BaseException):
+    """Instead of a signal: nothing is tidied up either."""
+
+
+def kill_at_rename(number: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    rename, done = Path.replace, list[Path]()
+
+    def replace(path: Path, to: Path) -> Path:
+        done.append(path)
+        if len(done) == number:
+            raise Killed
+        return rename(path, to)
+
+    monkeypatch.setattr(Path, "replace", replace)
+    monkeypatch.setattr("shutil.rmtree", lambda *_, **__: None)
+
+
+@pytest.mark.parametrize("name", ["out.jsonl", "out"])
+@pytest.mark.parametrize("earlier", [False, True])
+def test_killed_as_it_takes_its_place_it_is_exported_again(
+    tmp_path: Path, name: str, earlier: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pool = make_pool(tmp_path, POOLS["images"])
+    output = tmp_path / name
+    if earlier:
+        export(pool, "s", output, absolute=True)
+    with monkeypatch.context() as patch:
+        kill_at_rename(2 if earlier or name == "out.jsonl" else 1, patch)
+        with pytest.raises(Killed):
+            export(pool, "s", output)
+    assert export(pool, "s", output).samples == 3
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_what_a_killed_export_had_put_away_is_put_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pool = make_pool(tmp_path, POOLS["images"])
+    export(pool, "s", tmp_path / "out")
+    before = (tmp_path / "out" / "manifest.json").read_bytes()
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        kill_at_rename(2, patch)
+        export(pool, "s", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+    with pytest.raises(UsageError, match="no subset gone"):
+        export(pool, "gone", tmp_path / "out")
+    assert (tmp_path / "out" / "manifest.json").read_bytes() == before
 
 
 def break_second(monkeypatch: pytest.MonkeyPatch) -> None:

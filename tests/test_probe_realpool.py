@@ -1,5 +1,6 @@
 """The real pool and the self-proxy by the command line: killed twice, gone on with, and selected from."""
 
+import json
 import os
 import subprocess
 import sys
@@ -43,7 +44,7 @@ def test_killed_twice_and_selected(shared: Path, tmp_path: Path) -> None:
     odd.write_text("".join(row.format(n, name, turns) for n, name in enumerate(broken)))
     files = [str(real / "pool_image.jsonl"), str(real / "pool_video.jsonl"), str(odd)]
     subprocess.run(command(pool, "ingest", *files, "--media-root", str(real)), check=True, env=ENVIRONMENT)
-    words = command(pool, *DESCRIBE, "--probe", "self", "--proxy-minutes", "0.25")
+    words = command(pool, *DESCRIBE, "--probe", "self", "--proxy-minutes", "0.1")
     kill_at("training the self-proxy", words)
     kill_at("describing dependency", words)
     subprocess.run(words, check=True, env=ENVIRONMENT)
@@ -74,3 +75,15 @@ def test_killed_twice_and_selected(shared: Path, tmp_path: Path) -> None:
         )
         difference = rows(scores)[0][0]
         assert isinstance(difference, float) and difference > 0.01, term
+
+    subprocess.run(command(pool, "describe", "coverage", "--probe", "self"), check=True, env=ENVIRONMENT)
+    assert rows("SELECT count(*) FROM candidate WHERE cluster_id IS NULL AND media_error IS NULL")[0] == (0,)
+    subprocess.run(command(pool, "duplicates"), check=True, env=ENVIRONMENT)
+    pairs = (
+        "SELECT list(paths[1] ORDER BY paths[1]) FROM media_duplicate JOIN media USING (media_id) "
+        "GROUP BY duplicate_group"
+    )
+    told = [json.loads(line) for line in (real / "near_duplicates.jsonl").read_text().splitlines()]
+    assert {tuple(found) for (found,) in rows(pairs)} == {tuple(sorted((one["a"], one["b"]))) for one in told}
+    near = select(pool, "temp_plus", count=200, name="near", settings=["dedup=near"]).report
+    assert near["near_duplicates"]["kept_out"] > 0

@@ -2,8 +2,11 @@
 
 import json
 import os
+import shutil
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -22,6 +25,7 @@ from gdo.errors import GdoError, UsageError
 from gdo.export.run import export
 from gdo.pool.ingest import ingest
 from gdo.selectors.select import select
+from gdo.train import prepare
 from gdo.train.batches import PackedRow
 from gdo.train.encode import NOT_LEARNED, Encoder, TooLongError
 from gdo.train.ledger import Entry, read_ledger
@@ -29,11 +33,14 @@ from gdo.train.lengths import Measure
 from gdo.train.meter import Meter, Totals, count_work, peak_flops
 from gdo.train.model import can_pack, keeps_logits, load_model
 from gdo.train.order import deal, make_order
+from gdo.train.prepare import read_run
 from gdo.train.recipe import load_recipe
 from gdo.train.rows import pack_row, summed_loss
-from gdo.train.samples import Medium, parse_row, placed
+from gdo.train.samples import Medium, Turn, parse_row, placed
 from gdo.train.session import _teller
 from gdo.train.sources import Data, file_rows, parse_mix, read_data
+from gdo.train.sparrow.pages import Recipe
+from gdo.train.sparrow.run import make_sparrow
 
 CHAT = {
     "id": "chat",
@@ -122,6 +129,37 @@ def test_pool_and_export_give_the_same_samples(pool: Path, tmp_path: Path) -> No
         assert all(Path(path).is_file() for s in from_pool for medium in s.media for path in medium.paths)
 
 
+def test_sparrow_is_the_same_by_its_folder_by_a_pool_and_by_its_export(tmp_path: Path) -> None:
+    """All pictures of a text are shown, as images: more than the recipe's frames of a video."""
+    text = " ".join(f"word{number}" for number in range(40))
+    texts = [
+        {"context": f"{n} {text}", "question": f"What is {n}?", "answer": f"It is {n}."} for n in range(3)
+    ]
+    write_rows(tmp_path / "texts.jsonl", texts)
+    one_word = Recipe(words=1)
+    made = make_sparrow([tmp_path / "texts.jsonl"], tmp_path / "sparrow", recipe=one_word, workers=1)
+    assert made.samples == 3
+    videos = read_rows(make_rows(tmp_path / "videos", 3, ["video"]))
+    write_rows(tmp_path / "videos" / "data.jsonl", [{**row, "video_id": row["id"]} for row in videos])
+    pool = tmp_path / "pool.duckdb"
+    ingest(pool, [tmp_path / "sparrow" / "sparrow.jsonl", tmp_path / "videos" / "data.jsonl"], workers=1)
+    select(pool, "diverse", count=6)
+    export(pool, "diverse", tmp_path / "out")
+
+    def read(data: Data) -> tuple[list[str], set[tuple[Turn, ...]]]:
+        rows = [row for row in read_data(data, 0) if row["bucket"] == "synthetic_text_video"]
+        samples = [parse_row(row) for row in rows]
+        return [sample.kind for sample in samples], {sample.turns for sample in samples}
+
+    by_folder = read(Data(tmp_path / "sparrow"))
+    assert by_folder[0] == ["image"] * 3
+    assert {sum(isinstance(part, Medium) for part in turns[0].parts) for turns in by_folder[1]} == {41}
+    assert read(Data(pool, "diverse")) == by_folder
+    assert read(Data(tmp_path / "out")) == by_folder
+    shown = [parse_row(row).kind for row in read_data(Data(pool, "diverse"), 0)]
+    assert set(shown) == {"image", "video"}
+
+
 def exported_ids(file: Path) -> list[str]:
     """The ids of an exported file in its order, read without a line of ours."""
     if file.suffix == ".txt":
@@ -152,6 +190,49 @@ def test_what_is_trained_is_what_each_format_exports(pool: Path, model: Path, tm
     ):
         export(pool, "diverse", tmp_path / format, format=format)
         assert sorted(exported_ids(tmp_path / format / name)) == sorted(trained), format
+
+
+@pytest.mark.slow
+def test_the_ledger_is_held_against_the_pool(
+    pool: Path, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not against the run's own copy, which lacks a sample here; held-out ones are named apart."""
+    copied = pool.with_name("copied.duckdb")
+    shutil.copy(pool, copied)
+    extra = make_rows(tmp_path / "subset", 8, ["text"])
+    data = Data(copied, "diverse", mix=((extra.parent, 0.25),))
+    settings = ("checkpoints=1", "frames=2", "holdout=0.2", "epochs=2")
+    said: list[str] = []
+    whole = smoke(data, tmp_path / "whole", model, *settings, say=said.append).check
+    assert whole.against == f"the chosen samples of subset diverse in {copied}"
+    assert said[-1] == f"the ledger was held against {whole.against}"
+    assert len(whole.held_out) == 3
+    assert sum(told["wanted"] for told in whole.counts.values()) == 2 * (12 + 4 - 3)
+    assert read_run(tmp_path / "whole")["ledger"]["held_out"] == whole.held_out
+
+    lost: list[str] = []
+
+    def losing(*given: Any) -> Iterator[dict[str, Any]]:
+        for number, row in enumerate(read_data(*given)):
+            if number == 5:
+                lost.append(row["id"])
+            else:
+                yield row
+
+    with monkeypatch.context() as patch:
+        patch.setattr(prepare, "read_data", losing)
+        with pytest.raises(GdoError, match=r"1 missing \(.*\); held against the chosen samples") as caught:
+            smoke(data, tmp_path / "short", model, *settings)
+    assert f"({lost[0]})" in str(caught.value)
+
+    select(copied, "diverse", count=10)
+    again = smoke(data, tmp_path / "whole", model, *settings).check
+    assert (
+        again.against
+        == f"the run's own copy of subset diverse: it was selected anew in {copied} after the run began"
+    )
+    copied.unlink()
+    assert "the pool cannot be read now" in smoke(data, tmp_path / "whole", model, *settings).check.against
 
 
 def test_a_mix_has_its_share_of_the_total_and_is_seeded(tmp_path: Path) -> None:

@@ -55,7 +55,7 @@ def launched(launcher: tuple[str, ...], *arguments: str) -> "subprocess.Complete
     more = {"PYTHONPATH": paths, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "CUDA_VISIBLE_DEVICES": ""}
     command = [sys.executable, "-m", *launcher, *arguments]
     return subprocess.run(
-        command, env={**os.environ, **more}, capture_output=True, text=True, check=False, timeout=300
+        command, env={**os.environ, **more}, capture_output=True, text=True, check=False, timeout=600
     )
 
 

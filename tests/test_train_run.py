@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -20,7 +21,7 @@ from train_data import make_rows, read_rows, smoke, write_rows
 os.environ["HF_HUB_OFFLINE"] = "1"
 
 from gdo.errors import GdoError, UsageError
-from gdo.train import trainer
+from gdo.train import session, trainer
 from gdo.train.checkpoints import MARK, list_checkpoints, load_checkpoint
 from gdo.train.ledger import Check, check_ledger, read_ledger
 from gdo.train.machine import Machine
@@ -149,7 +150,7 @@ def test_killed_and_taken_up_again_it_is_the_unbroken_run(
     run = tmp_path / "run"
     script = KILLED.format(step=8, rows=str(rows), run=str(run), model=str(model))
     done = subprocess.run(
-        [sys.executable, "-c", script], cwd=HERE, env=_environment(), check=False, timeout=200
+        [sys.executable, "-c", script], cwd=HERE, env=_environment(), check=False, timeout=600
     )
     assert done.returncode == -signal.SIGKILL
     assert [c.step for c in list_checkpoints(run)] == [5]
@@ -202,7 +203,7 @@ def test_two_processes_train_what_one_does(unbroken: Path, model: Path, rows: Pa
         capture_output=True,
         text=True,
         check=False,
-        timeout=200,
+        timeout=600,
     )
     assert done.returncode == 0, done.stderr[-3000:]
     assert json.loads(done.stdout)["check"]["counts"] == {"subset": {"wanted": 40, "trained": 40}}
@@ -337,22 +338,76 @@ def test_a_loss_that_is_no_number_stops_with_the_samples_named(
 
     def broken(*arguments: Any, **options: Any) -> torch.Tensor:
         calls.append(1)
-        return real(*arguments, **options) * (float("nan") if len(calls) == 3 else 1)
+        return real(*arguments, **options) * (float("nan") if len(calls) == 6 else 1)
 
     monkeypatch.setattr(trainer, "summed_loss", broken)
-    with pytest.raises(
-        GdoError, match=r"loss of step 3 is nan; the samples of that row: s\d+, s\d+"
-    ) as caught:
-        smoke(rows, tmp_path / "run", model)
+    with pytest.raises(GdoError, match=r"loss of step 2 is nan") as caught:
+        smoke(rows, tmp_path / "run", model, "pack=false")
     assert "not applied" in str(caught.value)
+    shown = re.findall(r"s\d{3}", str(caught.value))
+    assert sorted(shown[:4]) == sorted(samples_of_step(tmp_path / "run", 2))
+    assert shown[4:] == shown[1:2]
 
 
-def test_out_of_memory_says_what_to_lower(
+def samples_of_step(run: Path, step: int) -> list[str]:
+    """The samples of a step, as the stored order has them."""
+    numbers = pl.read_parquet(run / "order.parquet").filter(pl.col("step") == step)["number"]
+    return pl.read_parquet(run / "samples.parquet")["qa_uid"].gather(numbers).to_list()
+
+
+def test_gradients_that_are_no_numbers_stop_with_the_samples_named(
     rows: Path, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(*_: Any, **__: Any) -> torch.Tensor:
-        raise torch.OutOfMemoryError("CUDA out of memory")
+    """The loss is finite, and no checkpoint of the broken weights is written."""
+    real, calls = trainer.summed_loss, []
 
+    def broken(*arguments: Any, **options: Any) -> torch.Tensor:
+        calls.append(1)
+        loss = real(*arguments, **options)
+        if len(calls) == 3:
+            loss.register_hook(lambda gradient: gradient * float("inf"))
+        return loss
+
+    monkeypatch.setattr(trainer, "summed_loss", broken)
+    with pytest.raises(GdoError, match=r"gradient norm of step 3 is (nan|inf)") as caught:
+        smoke(rows, tmp_path / "run", model)
+    assert sorted(re.findall(r"s\d{3}", str(caught.value))) == sorted(samples_of_step(tmp_path / "run", 3))
+    assert not list_checkpoints(tmp_path / "run")
+
+
+ALLOCATOR = (
+    "[enforce fail at alloc_cpu.cpp:127] err == 0. DefaultCPUAllocator: can't allocate memory: you tried to "
+    "allocate 400000000000000 bytes. Error code 12 (Cannot allocate memory)"
+)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB."),
+        RuntimeError(ALLOCATOR),
+        RuntimeError(
+            "unable to mmap 922278384 bytes from file <model.safetensors>: Cannot allocate memory (12)"
+        ),
+        MemoryError(),
+    ],
+    ids=["gpu", "cpu", "file", "python"],
+)
+def test_out_of_memory_says_what_to_lower(
+    rows: Path, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    """In a step, and before the first: as the model is read, and as it is put on its device."""
+
+    def full(*_: Any, **__: Any) -> torch.Tensor:
+        raise error
+
+    for name in ("load_model", "SubsetTrainer"):
+        with monkeypatch.context() as patch:
+            patch.setattr(session, name, full)
+            with pytest.raises(
+                GdoError, match=r"before the first step: .* lower how much .*\(freeze\).*lora"
+            ):
+                smoke(rows, tmp_path / "run", model)
     monkeypatch.setattr(trainer, "summed_loss", full)
     with pytest.raises(GdoError, match=r"out of memory at step 1, .* lower row_tokens \(now 2048\), .*lora"):
         smoke(rows, tmp_path / "run", model)
@@ -409,7 +464,7 @@ def test_help_and_refusals_load_no_torch(tmp_path: Path) -> None:
             capture_output=True,
             text=True,
             check=False,
-            timeout=200,
+            timeout=600,
             env=_environment(),
         )
         assert done.returncode == code, done.stderr

@@ -36,12 +36,17 @@ def untagged(text: str) -> str:
     return _TAG.sub(r"< \1>", text) if "<" in text else text
 
 
-def chat_row(row: Row, frames_as_images: bool) -> dict[str, Any]:
-    """The row with `messages`, `images` and `videos`; the other two keys are for people."""
+def names_of(row: Row, with_bucket: bool) -> dict[str, str]:
+    """The keys of a row that are for people; `bucket` tells pictures of text from other samples."""
+    named = {"id": row.qa_uid, "data_source": row.data_source}
+    return {**named, "bucket": row.bucket} if with_bucket else named
+
+
+def chat_row(row: Row, frames_as_images: bool, with_bucket: bool) -> dict[str, Any]:
+    """The row with `messages`, `images` and `videos`, after its names."""
     tags, images, videos = placeholders(row, frames_as_images)
     return {
-        "id": row.qa_uid,
-        "data_source": row.data_source,
+        **names_of(row, with_bucket),
         "messages": [
             {"role": "user", "content": "".join(tags) + untagged(row.question)},
             {"role": "assistant", "content": untagged(row.answer)},

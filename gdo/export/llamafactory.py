@@ -13,7 +13,9 @@ from gdo.export.rows import Row
 
 def write_llamafactory(rows: Iterable[Row], plan: Plan, folder: Path) -> None:
     """Write the two files; `dataset_dir` is their folder, `dataset` the name of the export."""
-    write_array((chat_row(row, plan.frames_as_images) for row in rows), folder / "data.json")
+    write_array(
+        (chat_row(row, plan.frames_as_images, plan.with_bucket) for row in rows), folder / "data.json"
+    )
     info = {
         plan.name: {
             "file_name": "data.json",

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from gdo.export.chat import placeholders, untagged
+from gdo.export.chat import names_of, placeholders, untagged
 from gdo.export.llamafactory import write_array
 from gdo.export.plan import Plan
 from gdo.export.rows import Row
@@ -27,8 +27,7 @@ def _llava_row(row: Row, plan: Plan) -> dict[str, Any]:
     if videos:
         shown["video"] = videos if plan.several_videos else videos[0]
     return {
-        "id": row.qa_uid,
-        "data_source": row.data_source,
+        **names_of(row, plan.with_bucket),
         **shown,
         "conversations": [
             {"from": "human", "value": "".join(f"{tag}\n" for tag in tags) + untagged(row.question)},

@@ -17,7 +17,7 @@ ROW_GROUP = 10_000
 def write_parquet(rows: Iterable[Row], plan: Plan, folder: Path) -> None:
     """Write the rows as one file of row groups."""
     schema = chat_schema(plan)
-    chats = (chat_row(row, plan.frames_as_images) for row in rows)
+    chats = (chat_row(row, plan.frames_as_images, plan.with_bucket) for row in rows)
     with pq.ParquetWriter(folder / plan.file, schema, compression="zstd") as writer:
         while group := list(islice(chats, ROW_GROUP)):
             writer.write_table(pa.Table.from_pylist(group, schema=schema))
@@ -31,6 +31,7 @@ def chat_schema(plan: Plan) -> pa.Schema:
         {
             "id": pa.string(),
             "data_source": pa.string(),
+            **({"bucket": pa.string()} if plan.with_bucket else {}),
             "messages": pa.list_(message),
             "images": pa.list_(pa.string()),
             "videos": pa.list_(video),

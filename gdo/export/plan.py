@@ -14,6 +14,7 @@ class Plan:
         video_lists: The videos are frame lists, else files. Never both, since a column has one type.
         several_images: A row may show several images.
         several_videos: A row may show several videos.
+        with_bucket: Rows tell their bucket, since some are pictures of text.
     """
 
     name: str
@@ -22,3 +23,4 @@ class Plan:
     video_lists: bool
     several_images: bool
     several_videos: bool
+    with_bucket: bool

@@ -20,6 +20,7 @@ import duckdb
 
 from gdo.errors import GdoError, UsageError
 from gdo.pool.frames import uniform_indices
+from gdo.pool.rows import SYNTHETIC
 
 WINDOW = 200_000
 """Ranks read by one query."""
@@ -60,6 +61,7 @@ class Members:
         roots: Folders that the paths of their media start from, absolute, by their name in the pool.
         first_rank: The first rank that shows each kind of medium; a kind that none shows is missing.
         most: The most media of each kind that one member shows.
+        synthetic: Some are pictures of text, which rows then tell by their `bucket`.
     """
 
     subset: str
@@ -68,6 +70,7 @@ class Members:
     roots: dict[str, str]
     first_rank: dict[str, int]
     most: dict[str, int]
+    synthetic: bool
 
 
 def find_members(
@@ -97,15 +100,17 @@ def find_members(
     if multiple is not None:
         count = _multiplied(counts.get("chosen", 0), multiple, uniform, count)
     query = _sql("survey.sql")
-    seen = connection.execute(query, {"subset": subset, "role": role, "stop": count}).fetchall()
+    parameters = {"subset": subset, "role": role, "stop": count, "synthetic": SYNTHETIC}
+    seen = connection.execute(query, parameters).fetchall()
     kinds = {kind for kind, *_ in seen}
     return Members(
         subset,
         role,
         count,
         roots={root: os.path.normpath(pool.parent / root) for _, root, *_ in seen},
-        first_rank={k: min(first for kind, _, first, _ in seen if kind == k) for k in kinds},
-        most={k: max(most for kind, _, _, most in seen if kind == k) for k in kinds},
+        first_rank={k: min(first for kind, _, first, *_ in seen if kind == k) for k in kinds},
+        most={k: max(most for kind, _, _, most, _ in seen if kind == k) for k in kinds},
+        synthetic=any(synthetic for *_, synthetic in seen),
     )
 
 
@@ -150,7 +155,8 @@ def read_rows(
         connection: A connection that reads the pool; busy until the last row.
         members: Which ones.
         prefixes: What to put before the paths under each root.
-        frames: Thin frame lists to so many frames by the released rule; None for all frames.
+        frames: Thin frame lists to so many frames by the released rule; None for all frames. Pictures of
+            text are never thinned: words would be lost.
         first: Ranks that come before all others.
 
     Raises:
@@ -178,17 +184,19 @@ def read_rows(
 
 
 def _row(lines: list[tuple[Any, ...]], prefixes: dict[str, str], frames: int | None) -> Row:
-    """One member from its lines, one for each of its media."""
+    """One member from its lines, one for each of its media; pictures of text are images."""
     media = []
+    synthetic = lines[0][3] == SYNTHETIC
     for _, qa_uid, *_, media_id, kind, root, paths in lines:
         if kind is None:
             raise GdoError(f"sample {qa_uid} shows medium {media_id}, which the pool lacks; ingest it again")
+        is_pages = synthetic and kind == "frames"
         kept = paths
-        if kind == "frames" and frames is not None:
+        if kind == "frames" and frames is not None and not is_pages:
             kept = [paths[i] for i in _thinned(len(paths), frames)]
         if prefix := prefixes[root or ""]:
             kept = [path if path.startswith("/") else prefix + path for path in kept]
-        media.append(Medium(kind, kept))
+        media += [Medium("image", [path]) for path in kept] if is_pages else [Medium(kind, kept)]
     return Row._make((*lines[0][:7], media))
 
 

@@ -17,6 +17,8 @@ def write_swift(rows: Iterable[Row], plan: Plan, folder: Path) -> None:
     """Write the rows as JSON lines."""
     with (folder / plan.file).open("wb", buffering=1 << 20) as file:
         file.writelines(
-            orjson.dumps(chat_row(row, plan.frames_as_images), option=orjson.OPT_APPEND_NEWLINE)
+            orjson.dumps(
+                chat_row(row, plan.frames_as_images, plan.with_bucket), option=orjson.OPT_APPEND_NEWLINE
+            )
             for row in rows
         )

@@ -33,7 +33,7 @@ dataset_info:
     - name: id
       dtype: string
     - name: data_source
-      dtype: string
+      dtype: string{bucket}
     - name: messages
       list:
       - name: role
@@ -67,7 +67,9 @@ def write_webdataset(rows: Iterable[Row], plan: Plan, folder: Path) -> None:
     kinds = {field: "video" if field.rpartition(".")[2] in _VIDEO_SUFFIXES else "image" for field in fields}
     media = "\n".join(f'  - name: "{field}"\n    dtype: {kinds[field]}' for field in sorted(fields))
     videos = "\n        list: string" if plan.video_lists else " string"
-    (folder / "README.md").write_text(_CARD.format(media=media, videos=videos), encoding="utf-8")
+    bucket = "\n    - name: bucket\n      dtype: string" if plan.with_bucket else ""
+    card = _CARD.format(bucket=bucket, media=media, videos=videos)
+    (folder / "README.md").write_text(card, encoding="utf-8")
 
 
 def _shards(rows: Iterable[Row]) -> Iterator[list[Row]]:
@@ -97,7 +99,7 @@ def _add_sample(tar: tarfile.TarFile, row: Row, plan: Plan) -> set[str]:
             files.append((field, path))
             names.append(f"{key}.{field}")
         named.append(Medium(kind, names))
-    content = orjson.dumps(chat_row(row._replace(media=named), plan.frames_as_images))
+    content = orjson.dumps(chat_row(row._replace(media=named), plan.frames_as_images, plan.with_bucket))
     tar.addfile(_entry(f"{key}.json", len(content)), io.BytesIO(content))
     for field, path in files:
         try:

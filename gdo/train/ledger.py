@@ -110,6 +110,8 @@ class Check:
         twice: Ids that it holds more often than they were to be trained.
         extra: Ids that were not to be trained.
         named: Ids that were cut, dropped or skipped, with the reason.
+        held_out: Ids that were held out, and so not to be trained.
+        against: What the ledger was held against, in words.
     """
 
     counts: dict[str, dict[str, int]]
@@ -117,6 +119,8 @@ class Check:
     twice: list[str] = field(default_factory=list)
     extra: list[str] = field(default_factory=list)
     named: list[tuple[str, str, str]] = field(default_factory=list)
+    held_out: list[str] = field(default_factory=list)
+    against: str = ""
 
     @property
     def agrees(self) -> bool:
@@ -136,7 +140,8 @@ class Check:
             for name, ids in (("missing", self.missing), ("twice", self.twice), ("extra", self.extra))
             if ids
         ]
-        raise GdoError(f"the run did not train on what was selected: {'; '.join(told)}")
+        against = f"; held against {self.against}" if self.against else ""
+        raise GdoError(f"the run did not train on what was selected: {'; '.join(told)}{against}")
 
 
 def check_ledger(ledger: pl.DataFrame, wanted: pl.DataFrame) -> Check:

@@ -1,8 +1,11 @@
 """`gdo train`: a run from its data to its last checkpoint, held against what was selected."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Sequence, Set
+from dataclasses import asdict, dataclass, replace
+from datetime import datetime
 from pathlib import Path
+
+import polars as pl
 
 from gdo.pool.store import utc_now
 from gdo.train.checkpoints import Checkpoint, list_checkpoints, resolve_model
@@ -11,7 +14,7 @@ from gdo.train.machine import Machine
 from gdo.train.order import Order
 from gdo.train.prepare import Asked, prepare, read_run, write_run
 from gdo.train.recipe import load_recipe
-from gdo.train.sources import Data
+from gdo.train.sources import MAIN, Data, selected_ids
 from gdo.train.store import Samples
 
 Progress = Callable[[str, int, int, str], None]
@@ -92,17 +95,32 @@ def train(
     start = before[-1].step if before else 0
     if start < len(order.steps):
         session.run_steps(run, asked, machine, arguments, samples, order, start, progress, say)
-    report = _finish(run, samples, order, start)
-    if session.is_first_rank(arguments):
+    is_first = session.is_first_rank(arguments)
+    report = _finish(run, samples, order, start, asked if is_first else None)
+    if is_first:
         _tell_end(run, report)
+        if say:
+            say(f"the ledger was held against {report.check.against}")
     report.check.demand()
     return report
 
 
-def _finish(run: Path, samples: Samples, order: Order, start: int) -> TrainReport:
-    """Hold the ledger against the data, and tell what the run has come to."""
+def _finish(run: Path, samples: Samples, order: Order, start: int, asked: Asked | None) -> TrainReport:
+    """Hold the ledger against the data, and tell what the run has come to.
+
+    Where `asked` is given, as to the first rank, the data are what the pool says was selected, if it still
+    can; else the run's own copy.
+    """
     numbers = [int(number) for step in order.steps for number in step]
-    check = check_ledger(read_ledger(run), samples.table[numbers].select("qa_uid", "source"))
+    wanted = samples.table[numbers].select("qa_uid", "source")
+    held = samples.table[order.held_out]["qa_uid"].to_list()
+    against = "the run's own copy of its data"
+    if asked:
+        began = datetime.fromisoformat(read_run(run)["started"])
+        selected, against = selected_ids(asked.data, began)
+        if selected is not None:
+            wanted = _wanted(selected, set(held), asked.recipe.epochs, wanted)
+    check = replace(check_ledger(read_ledger(run), wanted), held_out=held, against=against)
     checkpoints = list_checkpoints(run)
     last = checkpoints[-1]
     seconds = max(last.seconds, 1e-9)
@@ -119,6 +137,13 @@ def _finish(run: Path, samples: Samples, order: Order, start: int) -> TrainRepor
         samples_per_s=last.samples / seconds,
         mfu=last.flops / seconds / peak if peak else None,
     )
+
+
+def _wanted(selected: Sequence[str], held: Set[str], epochs: int, own: pl.DataFrame) -> pl.DataFrame:
+    """What was to be trained: of the selected all that are not held out, and what the run mixed in."""
+    ids = [uid for uid in selected if uid not in held] * epochs
+    main = pl.DataFrame({"qa_uid": ids}, schema={"qa_uid": pl.String}).with_columns(source=pl.lit(MAIN))
+    return pl.concat([main, own.filter(pl.col("source") != MAIN)])
 
 
 def _tell_end(run: Path, report: TrainReport) -> None:

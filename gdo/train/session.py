@@ -14,11 +14,12 @@ from transformers import AutoProcessor, TrainingArguments, set_seed
 from transformers.integrations import get_available_reporting_integrations
 from transformers.utils import logging as transformers_logging
 
-from gdo.errors import GdoError, UsageError
-from gdo.train.batches import Reading, Steps
+from gdo.errors import UsageError
+from gdo.train.batches import Reading, Step, Steps
 from gdo.train.checkpoints import list_checkpoints
 from gdo.train.ledger import Ledger
 from gdo.train.machine import Machine
+from gdo.train.memory import memory_told
 from gdo.train.meter import Meter, Totals, peak_flops
 from gdo.train.model import can_pack, keeps_logits, load_model
 from gdo.train.order import Order
@@ -114,9 +115,27 @@ def run_steps(
     Raises:
         GdoError: A sample cannot be read, the loss is not finite or memory ran out.
     """
+    set_seed(asked.recipe.seed)
+    arguments.max_steps = len(order.steps)
+    with memory_told(asked.recipe, lambda: Step(0)):
+        trainer = _make_trainer(run, asked, machine, arguments, samples, order, start, progress, say)
+    with memory_told(asked.recipe, lambda: trainer.current):
+        trainer.train(resume_from_checkpoint=str(run / f"checkpoint-{start}") if start else None)
+
+
+def _make_trainer(
+    run: Path,
+    asked: Asked,
+    machine: Machine,
+    arguments: TrainingArguments,
+    samples: Samples,
+    order: Order,
+    start: int,
+    progress: Callable[[str, int, int, str], None] | None,
+    say: Callable[[str], None] | None,
+) -> SubsetTrainer:
+    """The trainer of the steps that are left, its model on its device; tells what will be done."""
     recipe, count = asked.recipe, len(order.steps)
-    set_seed(recipe.seed)
-    arguments.max_steps = count
     cuda = not arguments.use_cpu
     model = load_model(asked.model, recipe, cuda=cuda)
     pack = recipe.pack and can_pack(model)
@@ -141,7 +160,7 @@ def run_steps(
         write_run(run, read_run(run) | {"machine": machine_told})
         if say:
             say(_plan_told(order, recipe, world, start, pack))
-    trainer = SubsetTrainer(
+    return SubsetTrainer(
         model,
         arguments,
         AutoProcessor.from_pretrained(asked.model),
@@ -151,10 +170,6 @@ def run_steps(
         keeps=keeps_logits(model),
         progress=_teller(progress, count),
     )
-    try:
-        trainer.train(resume_from_checkpoint=str(run / f"checkpoint-{start}") if start else None)
-    except torch.OutOfMemoryError as error:
-        raise GdoError(_out_of_memory(trainer, recipe)) from error
 
 
 def _even_steps(count: int, checkpoints: int) -> frozenset[int]:
@@ -199,18 +214,3 @@ def _teller(
             progress("training", step, count, note)
 
     return tell
-
-
-def _out_of_memory(trainer: SubsetTrainer, recipe: Recipe) -> str:
-    step = trainer.current
-    longest = max((sum(row.lengths) for row in step.rows), default=0)
-    advice = [f"row_tokens (now {recipe.row_limit})", f"max_pixels ({recipe.max_pixels})"]
-    advice += [f"frames ({recipe.frames})", f"max_length ({recipe.max_length})"]
-    more = [] if recipe.gradient_checkpointing else ["gradient_checkpointing = true"]
-    more += ['method = "lora"'] if recipe.method == "full" else []
-    more += ["more GPUs with --sharding"]
-    return (
-        f"out of memory at step {step.number}, whose longest row has {longest:,} tokens; "
-        f"lower {', '.join(advice)}, or use {', '.join(more)}. A changed recipe is another "
-        "run and needs another folder"
-    )

@@ -5,6 +5,7 @@ import random
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -98,7 +99,40 @@ def _subset_rows(data: Data, subset: str) -> Iterator[dict[str, Any]]:
         prefixes, _ = path_prefixes(members, absolute=True)
         with closing(read_rows(connection, members, prefixes, None)) as rows:
             for row in rows:
-                yield chat_row(row, frames_as_images=False)
+                yield chat_row(row, frames_as_images=False, with_bucket=members.synthetic)
+
+
+def selected_ids(data: Data, began: datetime) -> tuple[list[str] | None, str]:
+    """The ids that the pool says were selected, and in words what they are.
+
+    None stands for ids that cannot be told any more, or never stood in a pool; the words then say why.
+
+    Args:
+        data: What a run trained on.
+        began: When it had read its data, in UTC; a subset selected after that is another one.
+    """
+    if data.subset is None:
+        return None, f"the rows of {data.path} as the run copied them"
+    copy = f"the run's own copy of subset {data.subset}"
+    try:
+        with Pool(data.path).read() as connection:
+            created = connection.execute(
+                "SELECT created FROM subset WHERE subset = ?", [data.subset]
+            ).fetchall()
+            if not created:
+                return None, f"{copy}: {data.path} has no such subset any more"
+            if created[0][0] and created[0][0] > began:
+                return None, f"{copy}: it was selected anew in {data.path} after the run began"
+            members = find_members(
+                connection, data.path, data.subset, uniform=data.uniform, multiple=data.multiple
+            )
+            ids = connection.execute(
+                "SELECT qa_uid FROM subset_sample WHERE subset = ? AND role = ? AND rank < ? ORDER BY rank",
+                [members.subset, members.role, members.count],
+            ).fetchall()
+    except GdoError as error:
+        return None, f"{copy}: the pool cannot be read now ({error})"
+    return [uid for (uid,) in ids], f"the {members.role} samples of subset {data.subset} in {data.path}"
 
 
 def file_rows(path: Path) -> Iterator[dict[str, Any]]:
@@ -156,4 +190,5 @@ def _drawn(path: Path, count: int, seed: int) -> list[dict[str, Any]]:
         )
     chosen = random.Random(f"{seed}/{path.name}").sample(range(len(rows)), count)
     name = _data_file(path).stem if path.is_file() else path.name
+    name = f"{name} (mixed in)" if name == MAIN else name
     return [{**rows[number], "source": name} for number in sorted(chosen)]

@@ -4,7 +4,8 @@ Devices, sharding, mixed precision, clipping, schedules, resuming and reporting 
 ours is one item of its loader; it may hold several rows, whose gradients are added up before the update.
 """
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, astuple, dataclass
 from functools import partial
@@ -148,7 +149,7 @@ class SubsetTrainer(Trainer):  # type: ignore[misc]  # transformers is not typed
             waits = nullcontext() if last or sharded_by_deepspeed else self.accelerator.no_sync(model)
             with waits:
                 loss = self._row_loss(model, row) * scale
-                self._demand_finite(loss, row)
+                self._demand_finite(loss.item(), "loss", row)
                 more = {"scale_wrt_gas": False} if sharded_by_deepspeed else {}
                 self.accelerator.backward(loss, **more)
             total += loss.detach()
@@ -162,14 +163,26 @@ class SubsetTrainer(Trainer):  # type: ignore[misc]  # transformers is not typed
         mine = torch.tensor(astuple(totals), dtype=torch.float64, device=self.args.device)
         return Totals(*self.accelerator.reduce(mine, "sum").tolist())
 
-    def _demand_finite(self, loss: Tensor, row: PackedRow) -> None:
-        if not torch.isfinite(loss):
-            ids = ", ".join(entry.qa_uid for entry in row.entries if entry.tokens)
-            step = self.state.global_step + 1
-            raise GdoError(
-                f"the loss of step {step} is {loss.item()}; the samples of that row: {ids}. The step was "
-                "not applied. Look at these samples, or lower lr or max_grad_norm"
-            )
+    def _get_grad_norm(self, model: Any, grad_norm: Any = None) -> Any:
+        """The norm of a step's gradients, looked at before they are applied."""
+        norm = super()._get_grad_norm(model, grad_norm)
+        if norm is not None:
+            self._demand_finite(float(norm), "gradient norm")
+        return norm
+
+    def _demand_finite(self, value: float, name: str, row: PackedRow | None = None) -> None:
+        """Stop where a figure of the step is no number, and name the samples that this rank has in it."""
+        if math.isfinite(value):
+            return
+        rank, world = self.args.process_index, self.args.world_size
+        rows = self.current.rows
+        told = f"the samples of that step{f' on rank {rank} of {world}' if world > 1 else ''}: {_shown(rows)}"
+        if row and len(rows) > 1:
+            told += f"; of them in the row that showed it: {_shown([row])}"
+        raise GdoError(
+            f"the {name} of step {self.state.global_step + 1} is {value}; {told}. The step was not applied. "
+            "Look at these samples, or lower lr or max_grad_norm"
+        )
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Add throughput to the figures of a step, and keep them with the run."""
@@ -211,6 +224,11 @@ class SubsetTrainer(Trainer):  # type: ignore[misc]  # transformers is not typed
                     sums[1] += sum(entry.answer_tokens for entry in row.entries)
         loss, tokens = self.accelerator.reduce(sums, "sum").tolist()
         return loss / tokens if tokens else None
+
+
+def _shown(rows: Sequence[PackedRow]) -> str:
+    """The ids of the samples that the model saw in these rows."""
+    return ", ".join(entry.qa_uid for row in rows for entry in row.entries if entry.tokens)
 
 
 def _demand_readable(step: Step) -> None:
