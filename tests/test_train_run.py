@@ -21,7 +21,8 @@ from train_data import make_rows, read_rows, smoke, write_rows
 os.environ["HF_HUB_OFFLINE"] = "1"
 
 from gdo.errors import GdoError, UsageError
-from gdo.train import session, trainer
+from gdo.pool.store import locked
+from gdo.train import prepare, session, trainer
 from gdo.train.checkpoints import MARK, list_checkpoints, load_checkpoint
 from gdo.train.ledger import Check, check_ledger, read_ledger
 from gdo.train.machine import Machine
@@ -184,6 +185,15 @@ def test_a_finished_run_is_told_again_and_never_mixed_with_another(
     (tmp_path / "letter.txt").touch()
     with pytest.raises(UsageError, match="not empty and not the folder of a run"):
         smoke(rows, tmp_path, model)
+
+
+def test_two_calls_do_not_train_in_one_folder(
+    unbroken: Path, model: Path, rows: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(prepare, "LOCK_WAIT", 0.0)
+    with locked(unbroken), pytest.raises(GdoError, match="another process trains in"):
+        smoke(rows, unbroken, model, "holdout=0.1", "epochs=2")
+    assert smoke(rows, unbroken, model, "holdout=0.1", "epochs=2").resumed_from == 10
 
 
 def _environment(**more: str) -> dict[str, str]:

@@ -1,6 +1,9 @@
 """The run's folder before the first step: its data, order and description; made once, by one rank."""
 
 import shutil
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -10,9 +13,9 @@ import orjson
 import polars as pl
 
 from gdo import __version__
-from gdo.errors import UsageError
+from gdo.errors import GdoError, UsageError
 from gdo.pool.atomic import write_aside
-from gdo.pool.store import utc_now
+from gdo.pool.store import locked, utc_now
 from gdo.train.checkpoints import drop_halves, list_checkpoints
 from gdo.train.ledger import FOLDER, forget_after
 from gdo.train.order import make_order
@@ -21,6 +24,8 @@ from gdo.train.sources import Data, read_data
 from gdo.train.store import write_order, write_samples
 
 RUN, RECIPE = "run.json", "recipe.toml"
+LOCK_WAIT = 30.0
+"""Seconds to wait for a run's folder: readers of a killed process hold it until they miss it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +45,24 @@ class Asked:
     def told(self) -> dict[str, Any]:
         """As the run's file tells it."""
         return {"model": self.model, "data": self.data.told(), "recipe": self.recipe.model_dump(mode="json")}
+
+
+@contextmanager
+def alone(run: Path) -> Iterator[None]:
+    """Hold a run's folder, which is made if it is not there.
+
+    Raises:
+        GdoError: Another process trains there.
+    """
+    run.mkdir(parents=True, exist_ok=True)
+    deadline = time.monotonic() + LOCK_WAIT
+    with ExitStack() as held:
+        while not held.enter_context(locked(run, wait=False)):
+            held.close()
+            if time.monotonic() > deadline:
+                raise GdoError(f"another process trains in {run}; wait for it or stop it")
+            time.sleep(0.2)
+        yield
 
 
 def prepare(run: Path, asked: Asked) -> None:

@@ -1,6 +1,7 @@
 """`gdo train`: a run from its data to its last checkpoint, held against what was selected."""
 
 from collections.abc import Callable, Sequence, Set
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -12,7 +13,7 @@ from gdo.train.checkpoints import Checkpoint, list_checkpoints, resolve_model
 from gdo.train.ledger import Check, check_ledger, read_ledger
 from gdo.train.machine import Machine
 from gdo.train.order import Order
-from gdo.train.prepare import Asked, prepare, read_run, write_run
+from gdo.train.prepare import Asked, alone, prepare, read_run, write_run
 from gdo.train.recipe import load_recipe
 from gdo.train.sources import MAIN, Data, selected_ids
 from gdo.train.store import Samples
@@ -77,8 +78,8 @@ def train(
 
     Raises:
         UsageError: Wrong settings, or the folder holds another run.
-        GdoError: A sample cannot be read, the loss is not finite, memory ran out, or the ledger does not
-            agree with the data.
+        GdoError: A sample cannot be read, the loss is not finite, memory ran out, the ledger does not
+            agree with the data, or another process trains in the folder.
     """
     from gdo.train import session
 
@@ -86,21 +87,23 @@ def train(
     asked = Asked(resolve_model(model), data, load_recipe(recipe, settings=settings))
     machine = machine or Machine()
     arguments = session.make_arguments(run, asked.recipe, machine)
-    with session.first_rank_first(arguments):
-        if session.is_first_rank(arguments):
-            prepare(run, asked)
-    samples = Samples(run)
-    order = samples.order()
-    before = list_checkpoints(run)
-    start = before[-1].step if before else 0
-    if start < len(order.steps):
-        session.run_steps(run, asked, machine, arguments, samples, order, start, progress, say)
     is_first = session.is_first_rank(arguments)
-    report = _finish(run, samples, order, start, asked if is_first else None)
-    if is_first:
-        _tell_end(run, report)
-        if say:
-            say(f"the ledger was held against {report.check.against}")
+    with ExitStack() as held:
+        with session.first_rank_first(arguments):
+            if is_first:
+                held.enter_context(alone(run))
+                prepare(run, asked)
+        samples = Samples(run)
+        order = samples.order()
+        before = list_checkpoints(run)
+        start = before[-1].step if before else 0
+        if start < len(order.steps):
+            session.run_steps(run, asked, machine, arguments, samples, order, start, progress, say)
+        report = _finish(run, samples, order, start, asked if is_first else None)
+        if is_first:
+            _tell_end(run, report)
+            if say:
+                say(f"the ledger was held against {report.check.against}")
     report.check.demand()
     return report
 
