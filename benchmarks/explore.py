@@ -69,7 +69,7 @@ def add_vectors(pool: Path) -> None:
         uids = connection.sql("SELECT qa_uid FROM sample ORDER BY ordinal").to_arrow_table()["qa_uid"]
         connection.execute(
             "CREATE TABLE embedding "
-            f"(qa_uid VARCHAR, version INTEGER, probe VARCHAR, embedding FLOAT[{SIZE}])"
+            f"(qa_uid VARCHAR, version INTEGER, probe VARCHAR, embedding FLOAT[{SIZE}], error VARCHAR)"
         )
         for start in range(0, len(uids), AT_ONCE):
             some = uids.slice(start, AT_ONCE).combine_chunks()
@@ -82,7 +82,7 @@ def add_vectors(pool: Path) -> None:
             }
             connection.register("rows", pa.table(columns))
             connection.execute(
-                f"INSERT INTO embedding SELECT qa_uid, 1, 'made', embedding::FLOAT[{SIZE}] FROM rows"
+                f"INSERT INTO embedding SELECT qa_uid, 1, 'made', embedding::FLOAT[{SIZE}], NULL FROM rows"
             )
             connection.unregister("rows")
         connection.execute("INSERT INTO descriptor VALUES ('embedding', 'sample', 1, 'made', '{}')")

@@ -140,9 +140,46 @@ def pool_page() -> str:
         parts.append(f"\n## {name}\n\n{'A view. ' if kind == 'view' else ''}{words or NO_WORDS}\n\n")
         if name in sources:
             parts.append(f"Source: {sources[name]}\n\n")
-        mine = [(column, kind, told) for whose, column, kind, told in columns if whose == name]
-        parts.append(table(["column", "type", "unit", ""], [_column(*one) for one in mine]))
+        head = ["column", "type", "unit", ""]
+        mine = [_column(*told) for whose, *told in columns if whose == name]
+        if name == VIEW:
+            parts.append(_FROM)
+            head.insert(3, "from")
+            origins = _origins([(whose, column) for whose, column, *_ in columns], list(sources))
+            mine = [[*cells[:3], origins[cells[0].strip("`")], *cells[3:]] for cells in mine]
+        parts.append(table(head, mine))
     return "".join(parts)
+
+
+VIEW = "candidate"
+_FROM = (
+    "`sample` is what the ingested row says, `media` its first medium; a descriptor's values stand in the "
+    "table of its name, and an imported value comes before them. What is computed, the view works out of "
+    "other columns.\n\n"
+)
+
+
+def _origins(columns: Iterable[tuple[str, str]], descriptors: Sequence[str]) -> dict[str, str]:
+    """Where each column of the view comes from, by the tables that have it; links to them.
+
+    Args:
+        columns: Table and column, of all tables.
+        descriptors: Names of the tables that descriptors fill.
+    """
+    tables: dict[str, set[str]] = {}
+    for name, column in columns:
+        tables.setdefault(name, set()).add(column)
+    found = {}
+    for column in tables[VIEW]:
+        if column in tables["sample"]:
+            names = ["sample"]
+        elif column.removeprefix("media_") in tables["media"]:
+            names = ["media"]
+        else:
+            names = [name for name in ("imported", *descriptors) if column in tables[name]]
+        links = [f"[{name}](#{name})" for name in names]
+        found[column] = ", else ".join(links if set(names) - {"imported"} else [*links, "computed"])
+    return found
 
 
 _TITLES = """

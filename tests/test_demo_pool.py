@@ -2,6 +2,9 @@
 
 import hashlib
 import json
+import subprocess
+import sys
+import time
 from collections import Counter
 from itertools import pairwise
 from pathlib import Path
@@ -11,6 +14,7 @@ import av
 import cv2
 import numpy as np
 import polars as pl
+import psutil
 import pytest
 
 from gdo.demo.clip_facts import clip_facts
@@ -183,10 +187,32 @@ def test_killed_and_called_again_it_is_completed(pool: ExamplePool, tmp_path: Pa
     kept = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.jpg")}
     assert kept
     missing = next(medium for medium in make_plan(SAMPLES, 42).media if not (tmp_path / medium.path).exists())
-    (tmp_path / f"{missing.path}.part").write_bytes(b"half a file")
+    left = (tmp_path / missing.path).with_name(f".{Path(missing.path).name}.4321.part")
+    left.write_bytes(b"half a file")
     make_example_pool(tmp_path, samples=SAMPLES, workers=1)
     assert all(path.stat().st_mtime_ns == time for path, time in kept.items())
     assert digests(tmp_path) == digests(pool.folder)
+
+
+@pytest.mark.slow
+def test_processes_that_draw_end_with_the_one_that_was_killed(tmp_path: Path) -> None:
+    code = (
+        "from pathlib import Path; from gdo.demo.make import make_example_pool\n"
+        f"if __name__ == '__main__': make_example_pool(Path({str(tmp_path)!r}), samples=2000, workers=2)\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", code]) as maker:
+        try:
+            while not [*tmp_path.rglob("*.jpg"), *tmp_path.rglob("*.mp4")]:
+                assert maker.poll() is None
+                time.sleep(0.1)
+            drawing = psutil.Process(maker.pid).children(recursive=True)
+        finally:
+            maker.kill()
+    assert len(drawing) >= 2
+    _, alive = psutil.wait_procs(drawing, timeout=60)
+    for process in alive:
+        process.kill()
+    assert not alive
 
 
 def test_a_finished_pool_is_reused(pool: ExamplePool) -> None:

@@ -57,6 +57,29 @@ def test_everything_public_has_words(page: str, built: Path, generate: ModuleTyp
     assert [line for line in text.splitlines() if generate.NO_WORDS in line] == []
 
 
+def test_every_column_that_people_query_says_where_it_comes_from(built: Path, generate: ModuleType) -> None:
+    from gdo.pool.candidate import VALUE_COLUMNS
+    from gdo.pool.words import words_of
+
+    text = (built / "docs" / "reference" / "pool.md").read_text()
+    lines = text.partition("## candidate\n")[2].partition("\n## ")[0].splitlines()
+    rows = [[cell.strip() for cell in line.split(" | ")] for line in lines if line.startswith("| `")]
+    origins = {row[0].strip("|` "): row[3] for row in rows}
+    assert "" not in origins.values()
+    assert {name for name, told in origins.items() if told == "[sample](#sample)"} == set(words_of("sample"))
+    assert (origins["fps"], origins["media_error"]) == ("[media](#media)", "[media](#media)")
+    assert origins["duration_bucket"] == origins["described"] == "computed"
+    assert origins["quality_score"] == "[imported](#imported), else computed"
+    makers = {
+        column: f"[imported](#imported), else [{kept.name}](#{kept.name})"
+        for kept in generate.all_descriptors()
+        for column in kept.columns
+        if column in VALUE_COLUMNS
+    }
+    assert len(makers) == len(VALUE_COLUMNS) - 1
+    assert {name: origins[name] for name in makers} == makers
+
+
 def test_every_public_function_has_a_docstring_in_the_reference(built: Path, generate: ModuleType) -> None:
     text = (built / "docs" / "reference" / "python.md").read_text()
     sections = {part.partition("\n")[0]: part for part in text.split("\n### ")[1:]}

@@ -197,6 +197,7 @@ def test_every_checkpoint_is_asked(run: Path, held_out: Path) -> None:
     assert [(one.step, one.samples) for one in report.checkpoints] == [(12, 36), (24, 72)]
     assert summary["of"]["run"] == str(run)
     assert (report.questions, report.trained_on, len(table)) == (12, 0, 24)
+    assert (report.pool, report.not_kept) == (None, None)  # trained from files
     last = report.checkpoints[-1]
     assert (last.all.errors, last.kinds["free"].questions, last.kinds["free"].errors) == (1, 6, 1)
     losses = [one.kinds["free"].loss for one in report.checkpoints]
@@ -350,6 +351,42 @@ def test_a_subset_of_a_pool_is_asked_by_a_column(model: Path, tmp_path: Path) ->
         read_questions(Data(pool, "diverse"), "colour")
     with pytest.raises(UsageError, match="there is no subset none"):
         read_questions(parse_held_out(f"{pool}:none"))
+
+
+@pytest.mark.slow
+def test_results_of_a_file_go_into_the_pool_that_the_run_was_trained_from(
+    model: Path, held_out: Path, tmp_path: Path
+) -> None:
+    made = make_example_pool(tmp_path / "files", samples=60, workers=1)
+    pool, other = tmp_path / "pool.duckdb", tmp_path / "other.duckdb"
+    ingest(pool, made.files, media_root=made.media_root, workers=1)
+    select(pool, "diverse", count=2)
+    run = tmp_path / "run"
+    smoke(Data(pool, "diverse"), run, model, "epochs=1", "frames=2")
+    with Pool(other, create=True).write():
+        pass
+
+    def asked(*more: str) -> tuple[str, dict[str, Any]]:
+        arguments = ["evaluate", str(run), "--on", str(held_out), "--device", "cpu", *more]
+        shown = CliRunner().invoke(app, arguments, env={"COLUMNS": "500"})
+        done = CliRunner().invoke(app, [*arguments, "--json"])
+        assert (shown.exit_code, done.exit_code) == (0, 0), shown.output + done.output
+        return shown.stdout, json.loads(done.stdout)
+
+    shown, told = asked("--pool", str(other))
+    assert f"evaluation_answer of {other}" in shown
+    assert (told["pool"], len(in_pool(other)["answers"]), in_pool(pool)["answers"]) == (str(other), 12, [])
+    shown, told = asked()
+    assert f"evaluation_answer of {pool}" in shown
+    assert (told["pool"], in_pool(pool)) == (str(pool), in_pool(other))
+    pool.write_bytes(b"no database")
+    shown, told = asked()
+    assert "Not in the run's pool" in shown
+    assert (told["pool"], told["not_kept"].startswith(f"{pool} cannot be opened")) == (None, True)
+    pool.unlink()
+    shown, told = asked()
+    assert "pool" not in shown.replace(str(tmp_path), "")
+    assert (told["pool"], told["not_kept"]) == (None, None)
 
 
 def in_pool(pool: Path) -> dict[str, Any]:

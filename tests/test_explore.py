@@ -1,19 +1,26 @@
 """The explorer's answers are those of the pool, and it answers nobody else and gives away nothing else."""
 
+import json
 import math
 import os
+import re
 import shutil
 import socket
 import subprocess
 import sys
+import urllib.error
+import urllib.request
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import duckdb
 import numpy as np
+import psutil
 import pytest
+from attacks import ENDED, ENDLESS, GREEDY, OUTSIDE, fill
 from explorers import BROKEN, HOME, HOSTILE, TOKEN, client_of, make_explored_pool
 from starlette.testclient import TestClient
 
@@ -22,6 +29,7 @@ from gdo.explore.explained import Explained
 from gdo.explore.filters import check_where
 from gdo.explore.frames import FrameCache, Wanted
 from gdo.explore.order import order_of
+from gdo.explore.save import _work_out
 from gdo.explore.serve import explore
 from gdo.explore.snapshot import stamp_of, take_snapshot
 from gdo.explore.state import Explorer
@@ -40,8 +48,14 @@ def pool(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def client(pool: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
-    with client_of(pool, tmp_path_factory.mktemp("copy")) as client:
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the copy of the pool stands."""
+    return tmp_path_factory.mktemp("copy")
+
+
+@pytest.fixture(scope="module")
+def client(pool: Path, home: Path) -> Iterator[TestClient]:
+    with client_of(pool, home) as client:
         yield client
 
 
@@ -238,12 +252,62 @@ def test_a_condition_cannot_close_our_bracket(where: str) -> None:
         check_where(connection, where)
 
 
+@pytest.mark.parametrize("attack", OUTSIDE)
+def test_no_condition_gets_out(
+    client: TestClient, pool: Path, home: Path, tmp_path: Path, attack: str
+) -> None:
+    """The only SQL that the explorer takes, with a whole statement in the place of a condition and in one."""
+    (tmp_path / "secret.csv").write_text("a\nsecret\n")
+    before = states_of(pool, home)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.setblocking(False)
+        query = fill(of_copy(attack), pool, tmp_path, server.getsockname()[1])
+        for where in (query, f"qa_uid IN ({query})", f"EXISTS ({query})"):
+            response = client.post("/api/page", json={"filter": {"where": where}})
+            assert (response.status_code, list(response.json())) == (400, ["error"]), where
+            assert "secret\\n" not in response.text
+        with pytest.raises(BlockingIOError):
+            server.accept()
+    assert [path.name for path in tmp_path.iterdir()] == ["secret.csv"]
+    assert states_of(pool, home) == before
+
+
+def of_copy(attack: str) -> str:
+    """An attack by the name of the one table of samples that the copy has."""
+    return re.sub(r"\bsample\b", "candidate", attack)
+
+
+def states_of(pool: Path, home: Path) -> dict[Path, tuple[int, int]]:
+    """The pool, what stands beside it, and its copy; but for what DuckDB puts aside while it works."""
+    files = [path for path in (pool.parent / "pool.duckdb.d", home) for path in path.rglob("*")]
+    told = {path: path.stat() for path in [pool, *files] if "tmp" not in path.parts[-2:]}
+    return {path: (stat.st_mtime_ns, stat.st_size) for path, stat in told.items()}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("attack", [*ENDLESS[::4], ENDLESS[7], GREEDY[0], *GREEDY[4:8], GREEDY[-1]])
+def test_time_and_memory_are_all_that_a_condition_can_use_up(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch, attack: str
+) -> None:
+    monkeypatch.setattr("gdo.explore.strangers.TIME_LIMIT", 1.0)
+    monkeypatch.setattr("gdo.pool.sandbox.GRACE", 0.5)
+    where = f"EXISTS (FROM ({attack}) AS t(x) WHERE x::VARCHAR > '')"
+    response = client.post("/api/page", json={"filter": {"where": where}})
+    assert response.status_code in (400, 500)
+    assert re.search(ENDED, response.json()["error"])
+    monkeypatch.undo()
+    assert told(client.post("/api/page", json={"filter": {"where": f"turn = 0 OR {len(attack)} = 0"}}))[
+        "samples"
+    ]
+
+
 def test_a_long_condition_is_stopped(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
     long = "amm > (SELECT count(*) FROM range(1000000) a, range(1000000) b WHERE a.range * b.range % 7 = 3)"
     monkeypatch.setattr("gdo.explore.strangers.TIME_LIMIT", 1.0)
     response = client.post("/api/page", json={"filter": {"where": f"{long} OR {long} OR {long}"}})
     assert response.status_code in (400, 500)
     assert "error" in response.json()
+    monkeypatch.undo()
     assert len(told(client.post("/api/page", json={"filter": {"where": "turn = 0"}}))["samples"]) > 0
 
 
@@ -328,7 +392,30 @@ def test_the_token_stays_out_of_reach(client: TestClient) -> None:
     assert page.headers["x-content-type-options"] == "nosniff"
 
 
-def test_it_listens_on_this_machine_alone(pool: Path) -> None:
+def test_it_listens_on_this_machine_alone(pool: Path, tmp_path: Path) -> None:
+    """By what the system says of all sockets of the process."""
+    with started(pool, tmp_path) as (server, address):
+        with pytest.raises(urllib.error.HTTPError, match="401"):
+            urllib.request.urlopen(address.partition("?")[0], timeout=60)
+        sockets = psutil.Process(server.pid).net_connections("inet")
+        listening = [one.laddr for one in sockets if one.status == psutil.CONN_LISTEN]
+        assert listening == [("127.0.0.1", urlsplit(address).port)]
+
+
+@contextmanager
+def started(pool: Path, folder: Path) -> Iterator[tuple["subprocess.Popen[str]", str]]:
+    """`gdo explore` in a process of its own, with the address that it told."""
+    command = [sys.executable, "-u", "-m", "gdo.cli.main", "explore", str(pool)]
+    environment = {**os.environ, "TMPDIR": str(folder)}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as server:
+        try:
+            assert server.stdout
+            yield server, re.findall(r"http://\S+", server.stdout.readline())[0]
+        finally:
+            server.kill()
+
+
+def test_a_port_that_is_taken_is_told(pool: Path) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
@@ -466,7 +553,7 @@ def test_others_write_while_it_is_open_and_it_says_so(pool: Path, tmp_path: Path
     with client_of(mine, tmp_path) as client:
         assert not told(client.get("/api/pool"))["stale"]
         code = f"from gdo.selectors.select import select; select({str(mine)!r}, 'temp', name='new', count=9)"
-        subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
+        subprocess.run([sys.executable, "-c", code], check=True, timeout=600)
         answer = told(client.get("/api/pool"))
         assert answer["stale"]
         assert "new" not in {subset["subset"] for subset in answer["subsets"]}
@@ -520,6 +607,32 @@ def test_a_saved_filter_is_a_subset_like_others(pool: Path, tmp_path: Path) -> N
     assert export(mine, "moves", tmp_path / "uni", format="ids", uniform=True, multiple=1).samples == len(
         wanted
     )
+
+
+def test_samples_that_were_replaced_while_a_subset_was_saved_are_not_saved(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They keep their places in the pool, and other samples would be in the subset."""
+    rows, mine = tmp_path / "rows.jsonl", tmp_path / "pool.duckdb"
+
+    def put(answer: str) -> None:
+        turns = [{"role": "user", "content": "What?"}, {"role": "assistant", "content": answer}]
+        made = [{"id": f"{answer}{n}", "image": "a.png", "messages": turns} for n in range(4)]
+        rows.write_text("".join(json.dumps(row) + "\n" for row in made))
+        ingest(mine, [rows], workers=1, replace=True)
+
+    def and_replace(*arguments: Any) -> Any:
+        members = _work_out(*arguments)
+        put("other")
+        return members
+
+    put("this")
+    monkeypatch.setattr("gdo.explore.save._work_out", and_replace)
+    with client_of(mine, tmp_path, writes=True) as client:
+        refused = client.post("/api/save", json={"name": "mine", "list": {}})
+    assert "changed while the subset was being saved" in refused.json()["error"]
+    with Pool(mine).read() as connection:
+        assert connection.execute("FROM subset").fetchall() == []
 
 
 def test_an_empty_pool_can_be_opened(tmp_path: Path) -> None:
@@ -606,15 +719,10 @@ def test_a_process_that_is_ended_is_told_and_begun_anew(pool: Path, tmp_path: Pa
 
 
 def test_the_next_explorer_removes_what_a_killed_one_left(pool: Path, tmp_path: Path) -> None:
-    command = [sys.executable, "-u", "-m", "gdo.cli.main", "explore", str(pool)]
-    environment = {**os.environ, "TMPDIR": str(tmp_path)}
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as server:
-        assert server.stdout
-        assert "http://" in server.stdout.readline()
+    with started(pool, tmp_path):
         (left,) = tmp_path.glob("gdo-explore-*")
         with Explorer(pool, home=tmp_path):
             assert left.exists()  # it is in use
-        server.kill()
     with Explorer(pool, home=tmp_path) as explorer:
         assert list(tmp_path.glob("gdo-explore-*")) == [explorer.snapshot.folder.path]
         assert explorer.snapshot.folder.path != left

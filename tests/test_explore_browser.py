@@ -39,7 +39,10 @@ def address(pool: Path) -> Iterator[str]:
             yield found.group(0)
         finally:
             server.terminate()
-            server.wait(30)
+            try:
+                server.wait(30)
+            except subprocess.TimeoutExpired:
+                server.kill()
 
 
 @pytest.fixture

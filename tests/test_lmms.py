@@ -5,14 +5,17 @@
 
 import json
 import os
+import shutil
 import stat
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
 import orjson
 import polars as pl
+import psutil
 import pytest
 from lmms_tasks import GROUP, make_tasks
 from qwen_models import save_qwen
@@ -26,7 +29,7 @@ from gdo.errors import GdoError, UsageError
 from gdo.pool.store import Pool
 from gdo.train.checkpoints import list_checkpoints
 from gdo.train.compare.run import compare
-from gdo.train.evaluate.lmms import _as_model, evaluate_lmms
+from gdo.train.evaluate.lmms import BEGIN, _as_model, _own, evaluate_lmms
 from gdo.train.evaluate.lmms_results import _correct
 from gdo.train.evaluate.results import read_results
 from gdo.train.recipe import load_recipe
@@ -35,7 +38,7 @@ WRITTEN = Path(__file__).with_name("lmms_written")
 STAND_IN = f"""#!{sys.executable}
 import json, shutil, sys
 from pathlib import Path
-if sys.argv[1] == "-c":
+if "lmms_eval" in sys.argv[2] and len(sys.argv) == 3:
     print("0.7.3")
     sys.exit()
 here = Path(__file__).parent
@@ -134,12 +137,14 @@ def test_it_is_called_with_the_frames_and_pixels_of_training(run: Path, program:
     evaluate_lmms(run, ["gdo_clips"], python=program, include="tasks", checkpoints="last", device="cpu")
     (call,) = calls_of(program)
     raw = run / "evaluation" / "gdo_clips" / "lmms-eval-000000010"
+    own = raw.with_name(f".{raw.name}.{os.getpid()}.part")
     model = f"pretrained={run / 'checkpoint-10'},max_num_frames=32,fps=1000,max_pixels=50176,min_pixels=4096"
     assert call == [
-        *("-m", "lmms_eval", "--model", "qwen3_vl", "--force_simple"),
+        *("-c", BEGIN, "--model", "qwen3_vl", "--force_simple"),
         *("--model_args", f"{model},device=cpu,device_map=cpu", "--tasks", "gdo_clips", "--batch_size", "1"),
-        *("--log_samples", "--output_path", str(raw), "--include_path", str(Path("tasks").absolute())),
+        *("--log_samples", "--include_path", str(Path("tasks").absolute()), "--output_path", str(own)),
     ]
+    assert [path.name for path in sorted(raw.iterdir())] == ["log.txt", "some__model"]
 
 
 def test_runs_are_compared_on_a_benchmark(run: Path, program: Path, tmp_path: Path) -> None:
@@ -162,6 +167,54 @@ def test_a_failure_is_told_with_its_reason(run: Path, program: Path) -> None:
     assert len(report.checkpoints) == 2
     with pytest.raises(GdoError, match="logged no samples of other"):
         evaluate_lmms(run, ["other"], python=program, device="cpu")
+
+
+def test_what_killed_runs_left_is_removed_and_not_read(run: Path, program: Path) -> None:
+    raw = run / "evaluation" / "gdo_clips" / "lmms-eval-000000005"
+    left = [run / "evaluation" / ".merged.4321.part", raw.with_name(f".{raw.name}.4321.part")]
+    for folder in (*left, raw):
+        shutil.copytree(WRITTEN, folder / "some__model")
+    with _own(run / "evaluation", run / "evaluation" / "merged") as used:
+        (report,) = evaluate_lmms(run, ["gdo_clips"], python=program, device="cpu")
+        assert used.exists()
+    assert [scored.all.questions for scored in report.checkpoints] == [4, 4]
+    names = {path.name for path in [*run.glob("evaluation/*"), *run.glob("evaluation/gdo_clips/*")]}
+    assert not [name for name in names if name.startswith(".")]
+
+
+MODULE = """
+import os, sys, time
+from pathlib import Path
+here = Path(__file__).parents[1]
+(here / "arguments").write_text(" ".join([__name__, *sys.argv[1:]]))
+(here / "pid").write_text(str(os.getpid()))
+time.sleep(600)
+"""
+
+
+@pytest.mark.slow
+def test_lmms_eval_ends_with_the_run_that_was_killed(tmp_path: Path) -> None:
+    """It would ask on, beside the one that the next run starts."""
+    module = tmp_path / "lmms_eval" / "__main__.py"
+    module.parent.mkdir()
+    module.write_text(MODULE)
+    called = [sys.executable, "-c", BEGIN, "--tasks", "t"]
+    code = "from pathlib import Path; from gdo.train.evaluate.lmms import _run\n"
+    code += f"_run({called!r}, Path({str(tmp_path)!r}), Path({str(tmp_path / 'raw')!r}), 't')"
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path])}
+    with subprocess.Popen([sys.executable, "-c", code], env=environment) as asking:
+        try:
+            while not (tmp_path / "pid").exists() or not (tmp_path / "pid").read_text():
+                assert asking.poll() is None
+                time.sleep(0.1)
+            (child,) = psutil.Process(asking.pid).children()
+        finally:
+            asking.kill()
+    assert (tmp_path / "arguments").read_text().startswith("__main__ --tasks t --output_path ")
+    _, alive = psutil.wait_procs([child], timeout=60)
+    for process in alive:
+        process.kill()
+    assert not alive
 
 
 def test_wrong_use_is_told(run: Path, program: Path, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import random
 import subprocess
 import sys
@@ -209,12 +210,12 @@ def test_a_reader_that_hangs_or_crashes_costs_its_medium_alone(
 ) -> None:
     monkeypatch.setattr(asking, "see_medium", see_with_trouble)
     pool = usual_pool(tmp_path, 5)
-    report = ask(pool, workers=2, time_limit=4.0)
+    report = ask(pool, workers=2, time_limit=10.0)
     assert counts(report) == [("dependency", 0, 6, 4), ("stability", 0, 6, 4)]
-    assert report.descriptors[0].reasons == {"took longer than 4 s": 2, "the reader crashed": 2}
+    assert report.descriptors[0].reasons == {"took longer than 10 s": 2, "the reader crashed": 2}
     assert query(pool, "SELECT count(loss_blind) FROM dependency") == [(10,)]
     errors = [row[0] for row in query(pool, "SELECT error FROM media ORDER BY paths")]
-    assert errors == [None, "took longer than 4 s", None, "the reader crashed (SIGKILL)", None]
+    assert errors == [None, "took longer than 10 s", None, "the reader crashed (SIGKILL)", None]
 
 
 def test_temporal_need_is_asked_of_each_question_once(tmp_path: Path) -> None:
@@ -386,7 +387,9 @@ def test_killed_twice_and_resumed_the_rows_are_those_of_an_unbroken_run(tmp_path
     script = tmp_path / "script.py"
     script.write_text(KILLED)
     command = [sys.executable, str(script), str(killed), str(Path(__file__).parent)]
-    moment = random.Random()
+    seed = int(os.environ.get("GDO_SEED", random.randrange(1_000_000)))
+    print(f"GDO_SEED={seed}")
+    moment = random.Random(seed)
     for _ in range(2):
         with subprocess.Popen(command) as process:
             while process.poll() is None and not any("part-" in file.name for file in part_files(killed)):

@@ -1,6 +1,8 @@
 """Batched values of a probe against the plain way: the processor on one sample, the model's own loss."""
 
+import json
 import math
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -182,6 +184,18 @@ def test_little_is_padding(folder: Path) -> None:
     ]
     probe.score(groups, losses=True, stability=False)
     assert probe.forest.work.tokens / probe.forest.work.positions > 0.9
+
+
+def test_logits_are_made_of_answers_alone(folder: Path) -> None:
+    probe, rows = probe_of(folder), list[int]()
+    group = mixed_groups(4)[0]
+    head = probe.forest.model.get_output_embeddings()
+    with head.register_forward_hook(lambda _, given, __: rows.append(given[0].shape[0])):
+        probe.score([group], losses=True, stability=False)
+    tokenizer = probe.chat.processor.tokenizer
+    answers = [len(tokenizer(asked.answer)["input_ids"]) for asked in group.samples]
+    assert 2 * sum(answers) <= sum(rows) <= 2 * sum(count + 2 for count in answers)
+    assert sum(rows) < probe.forest.work.tokens / 2
 
 
 def test_answers_are_sampled_from_the_model(folder: Path) -> None:
@@ -377,6 +391,15 @@ def test_models_that_cannot_score_are_refused(folder: Path, tmp_path: Path) -> N
     tight = save_qwen(tmp_path / "tight", context=256)
     with pytest.raises(GdoError, match=r"context is 256; lower --frames or --max-pixels"):
         load_probe(read_card(str(tight), device="cpu"), device="cpu")
+    blind = Path(shutil.copytree(folder, tmp_path / "blind"))
+    (blind / "config.json").write_text('{"model_type": "qwen2"}')
+    for file in blind.glob("*processor_config.json"):
+        file.unlink()
+    told = json.loads((blind / "tokenizer_config.json").read_text())
+    told.pop("processor_class", None)
+    (blind / "tokenizer_config.json").write_text(json.dumps(told))
+    with pytest.raises(GdoError, match="cannot be loaded: Unrecognized configuration class"):
+        load_probe(read_card(str(blind), device="cpu"), device="cpu")
     (tmp_path / "empty").mkdir()
     with pytest.raises(GdoError, match="no processor"):
         load_probe(read_card(str(tmp_path / "empty"), device="cpu"), device="cpu")

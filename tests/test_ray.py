@@ -189,19 +189,21 @@ describe(sys.argv[1], ["slow"], engine="ray", address=sys.argv[2], storage=sys.a
 
 
 def test_a_killed_driver_loses_nothing_and_one_machine_goes_on(tmp_path: Path, cluster: Any) -> None:
-    one, many = two_pools(tmp_path, [["What?"]] * 40)
+    one, many = two_pools(tmp_path, [["What?"]] * 60)
     storage = tmp_path / "seen by all"
     driver = [sys.executable, "-c", DRIVER, str(many), cluster.address, str(storage)]
     with subprocess.Popen(driver, cwd=Path(__file__).parent) as process:
-        while process.poll() is None and len(part_files(many)) < 3:
+        seen: set[Path] = set()
+        while process.poll() is None and len(seen) < 3:
+            seen.update(part_files(many))
             time.sleep(0.02)
         process.send_signal(signal.SIGKILL)
     files = [*storage.glob("slow-*/part-*.parquet"), *part_files(many)]
     kept = {uid for file in files for uid in pq.read_table(file)["media_id"].to_pylist()}
     (its,) = on_one_machine(many, ["slow"]).descriptors
     on_one_machine(one, ["slow"])
-    assert 3 <= len(kept) <= its.already < 40
-    assert its.computed == 40 - its.already
+    assert max(3, len(kept)) <= its.already < 60
+    assert its.computed == 60 - its.already
     assert rows(many, "slow", "media") == rows(one, "slow", "media")
     assert part_files(many) == []
 

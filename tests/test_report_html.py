@@ -4,7 +4,8 @@ import html
 import json
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +18,17 @@ from selection_pools import image_row, make, messages, video_row
 from typer.testing import CliRunner
 
 from gdo.cli.main import app
-from gdo.errors import UsageError
+from gdo.errors import GdoError, UsageError
 from gdo.pool.candidate import refresh_candidate
 from gdo.pool.store import Pool
 from gdo.report.html.make import report
 from gdo.report.html.mapping import project
 from gdo.report.html.relations import spearman
 from gdo.report.html.values import edges_of
+from gdo.report.sparrow import keep_diversity, kept_diversity
+from gdo.selectors.candidates import FIELDS
 from gdo.selectors.select import select
+from gdo.train.sparrow.diversity import measure_diversity
 
 SAMPLES = 300
 HACK = "window.hacked=1"
@@ -43,10 +47,14 @@ AWKWARD = (
 SOURCES = (f"<b>bold</b><img src=x onerror={HACK}>", "coco", "2024-01-01", "a very long name " * 6)
 VALUES = ("amm", "vds", "ppl", "tnc", "quality_score", "loss_video")
 NAMES = ["<i>temp</i>", "diverse"]
+MIXED = "<u>stories</u>"
 
 
 def awkward_pool(folder: Path) -> Path:
-    """300 samples with awkward texts; values for two thirds, vectors, near-duplicates, two subsets."""
+    """300 samples with awkward texts; values for two thirds, vectors, near-duplicates, two subsets.
+
+    What was measured of its instructions is kept beside it: a third of what is compared is mixed in.
+    """
     rng = np.random.default_rng(1)
     images = [
         image_row(n, (f"{AWKWARD[n % 10]} {n}", AWKWARD[(n + 3) % 10]), source=SOURCES[n % 4])
@@ -65,6 +73,7 @@ def awkward_pool(folder: Path) -> Path:
             "loss_video": float(rng.random()),
             "loss_blind": float(rng.random()),
             "quality_score": float(rng.random()),
+            "cluster_id": n % 13,
         }
         for n in range(SAMPLES)
         if n % 3
@@ -95,6 +104,10 @@ def awkward_pool(folder: Path) -> Path:
         refresh_candidate(connection)
     select(pool, "temp", name=NAMES[0], count=60, settings=["uniform_multiplier=2"])
     select(pool, "diverse", name=NAMES[1], count=40)
+    mix = folder / "mix.jsonl"
+    rows = [image_row(n, (f"What of {n * n}, {n}?", "A"), source=MIXED) for n in range(150)]
+    mix.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    keep_diversity(asdict(measure_diversity(pool, [mix], share=1 / 3)), pool)
     return pool
 
 
@@ -135,6 +148,27 @@ def page(pool: Path, evaluated: Path, tmp_path_factory: pytest.TempPathFactory) 
 def charts(page: Path) -> dict[str, Any]:
     """Figures of the page by title, as the browser would read them."""
     return read_charts(page)
+
+
+def read_grid(page: Path, title: str) -> list[list[str]]:
+    """The rows of a table, as they are read."""
+    _, _, after = page.read_text("utf-8").partition(f"<h4><bdi>{html.escape(title)}</bdi></h4>")
+    body = after.partition("<h4>")[0].partition("<tbody>")[2].partition("</tbody>")[0]
+    cells = [re.findall(r"<td.*?><bdi>(.*?)</bdi></td>", row, re.S) for row in body.split("</tr>")[:-1]]
+    return [[html.unescape(cell) for cell in row] for row in cells]
+
+
+def read_sheet(page: Path, title: str) -> dict[str, list[str]]:
+    """Ids of the cards of a sheet by the title of their row."""
+    text = page.read_text("utf-8")
+    _, _, after = text.partition(f"<summary><bdi>{html.escape(title)}</bdi>")
+    rows = after.partition("</details>")[0].split("<h4><bdi>")[1:]
+    return {
+        html.unescape(row.partition("</bdi>")[0]): [
+            html.unescape(uid) for uid in re.findall(r'<div class="uid"><bdi>(.*?)</bdi>', row)
+        ]
+        for row in rows
+    }
 
 
 def read_charts(page: Path) -> dict[str, Any]:
@@ -208,6 +242,63 @@ def test_profiles_of_a_subset_are_those_of_its_members(charts, ask):
     assert sum(pool["x"]) == pytest.approx(1)
 
 
+def jensen_shannon(first: dict[Any, float], second: dict[Any, float]) -> float:
+    """Entropy of the middle less the mean entropy."""
+
+    def entropy(shares: Iterable[float]) -> float:
+        return -sum(share * math.log(share) for share in shares if share)
+
+    middle = [(first.get(key, 0) + second.get(key, 0)) / 2 for key in first | second]
+    return entropy(middle) - (entropy(first.values()) + entropy(second.values())) / 2
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_divergences_are_those_of_the_members(charts, ask, name):
+    subset, control = (shown(trace) for trace in charts[f"{name}: divergence from the pool"]["data"])
+    for field in FIELDS:
+        told = f"SELECT {field}, count(*) / sum(count(*)) OVER () FROM candidate"
+        of = f"{told} JOIN subset_sample USING (qa_uid) WHERE subset = ? AND role = ? GROUP BY 1"
+        pool = dict(ask(f"{told} GROUP BY 1"))
+        for trace, role in ((subset, "chosen"), (control, "uniform")):
+            expected = jensen_shannon(pool, dict(ask(of, name, role)))
+            assert trace[field] == pytest.approx(expected, abs=1e-9)
+    assert max(subset.values()) > 0.005
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_stages_are_those_of_the_members(charts, ask, name):
+    stages = charts[f"{name}: samples by stage"]["data"][0]["x"]
+    query = "SELECT count(*) FROM subset_sample WHERE subset = ? AND role = 'chosen' GROUP BY stage"
+    assert len(stages) > 4 and sorted(stages) == sorted(count for (count,) in ask(query, name))
+
+
+def test_bounds_say_what_was_got_and_what_is_unmet(pool, page, ask, tmp_path):
+    assert {met for *_, met in read_grid(page, "Bounds")} == {"yes"}
+    copy = tmp_path / "pool.duckdb"
+    copy.write_bytes(pool.read_bytes())
+    settings = ["min_video_ratio=0.8", "max_video_ratio=0.9", "max_qa_per_video=1"]
+    factors = [f"{name}oversample_factor=0.5" for name in ("", "video_", "temporal_")]
+    select(copy, "temp", name="short", count=200, settings=[*settings, *factors])
+    made = report(copy, tmp_path / "r.html", subsets=["short"]).path
+    with Pool(copy).read() as connection:
+        chosen = "FROM subset_sample JOIN sample USING (qa_uid) WHERE subset = 'short' AND role = 'chosen'"
+        [(all_of, videos)] = connection.execute(
+            f"SELECT count(*), count(*) FILTER (WHERE bucket = 'short_video') {chosen}"
+        ).fetchall()
+        by_source = dict(connection.execute(f"SELECT source_group, count(*) {chosen} GROUP BY 1").fetchall())
+    rows = {bound: (int(asked), int(got), met) for bound, asked, got, met in read_grid(made, "Bounds")}
+    assert rows["samples"] == (200, all_of, "yes" if all_of == 200 else "no")
+    assert rows["videos, at least"] == (160, videos, "no")
+    assert rows["videos, at most"] == (180, videos, "yes")
+    floors = {name.removesuffix(", at least"): row for name, row in rows.items() if ", at" in name}
+    for name in by_source.keys() & floors.keys():
+        assert floors[name][1] == by_source[name]
+        assert floors[name][2] == ("yes" if by_source[name] >= floors[name][0] else "no")
+    assert len(by_source.keys() & floors.keys()) == 7
+    title = f"video_min is {160 - videos} short; of 100 in the pool that could count, left out"
+    assert sum(int(count) for _, count, _ in read_grid(made, title)) == 100 - videos > 0
+
+
 def test_shifts_of_means_are_in_deviations_of_the_pool(charts, ask):
     subset = shown(charts[f"{NAMES[1]}: shift of the means"]["data"][0])
     mean, deviation = ask("SELECT avg(vds), stddev_pop(vds) FROM candidate")[0]
@@ -257,6 +348,177 @@ def test_the_map_has_every_point_once(charts, ask):
     assert by["vds"]["values"].count(None) == 100
 
 
+def test_the_map_is_coloured_by_cluster(charts, ask):
+    drawn = charts["Samples"]
+    [cluster] = [one for one in drawn["colourings"] if one["name"] == "cluster"]
+    of = dict(ask("SELECT qa_uid, cluster_id::VARCHAR FROM candidate"))
+    sizes = ask(
+        "SELECT cluster_id::VARCHAR, count(*) AS n FROM candidate WHERE cluster_id IS NOT NULL GROUP BY 1 "
+        "ORDER BY n DESC, 1"
+    )
+    largest = [name for name, _ in sizes[:10]]
+    assert cluster["names"] == [*largest, "other"] and len(sizes) == 13
+    for uid, place in zip(drawn["ids"], cluster["values"], strict=True):
+        expected = of[uid] if of[uid] is None or of[uid] in largest else "other"
+        assert (None if place is None else cluster["names"][place]) == expected
+
+
+@pytest.mark.parametrize("value", ["quality_score", "vds"])
+def test_sheets_hold_the_best_and_the_worst(page, ask, value):
+    """Of each medium its best, and of those the best: the pool has six media."""
+    rows = read_sheet(page, value)
+    for how, order in (("Highest", "DESC"), ("Lowest", "ASC")):
+        first = ask(
+            f"SELECT qa_uid FROM (SELECT qa_uid, {value}, row_number() OVER (PARTITION BY media_ids[1] "
+            f"ORDER BY {value} {order}) AS place FROM candidate WHERE {value} IS NOT NULL) WHERE place = 1 "
+            f"ORDER BY {value} {order}"
+        )
+        assert rows[how] == [uid for (uid,) in first] and len(rows[how]) == 6
+    known = {uid for (uid,) in ask(f"SELECT qa_uid FROM candidate WHERE {value} IS NOT NULL")}
+    assert len(set(rows["Random"])) == 6 and set(rows["Random"]) <= known
+
+
+def test_near_duplicates_stand_in_one_row(page, ask):
+    media = read_sheet(page, "Groups of media, the least alike first")
+    samples = read_sheet(page, "Groups of samples, the least alike first")
+    uids = [f"media {key}" for (key,) in ask("SELECT media_id FROM media_duplicate ORDER BY 1")]
+    assert media == {"group 0: 3 members, similarity 0.9950": uids}
+    pair = [uid for (uid,) in ask("SELECT qa_uid FROM sample_duplicate ORDER BY 1")]
+    assert samples == {"group 0: 2 members, similarity 0.9950": pair}
+
+
+def test_instructions_are_shown_as_they_were_measured(pool, page, charts):
+    found = kept_diversity(pool)
+    overall = [found["before"], found["after"]]
+    mixed = f"{MIXED} (mixed in)"
+    grid = read_grid(page, "Instructions by source")
+    assert {row[0]: row[1:3] for row in grid} == {
+        mixed if one["mixed_in"] else one["source"]: [str(one["instructions"]), str(one["measured"])]
+        for one in found["sources"]
+    }
+    assert grid[0][0] == mixed and grid[0][1] == "150"
+    figures = read_grid(page, "All instructions, equally many of each")
+    assert [float(row[4].replace(",", "")) for row in figures] == pytest.approx(
+        [one["vendi"] for one in overall], rel=1e-3
+    )
+    for title, key in (("Distance to the nearest instruction", "neighbour"), ("Vendi score", "vendi")):
+        bars = shown(charts[title]["data"][0])
+        assert [bars["before mixing"], bars["after mixing"]] == [one[key] for one in overall]
+        assert len(bars) == 2 + len(found["sources"])
+
+
+def test_the_map_of_instructions_has_panels_before_and_after(pool, charts):
+    found, drawn = kept_diversity(pool), charts["Map of the instructions"]
+    titles = [drawn["layout"][axis]["title"]["text"] for axis in ("xaxis", "xaxis2")]
+    assert titles == ["before mixing: 300 instructions", "after mixing: 300 instructions"]
+    for axis, side in (("x", "before"), ("x2", "after")):
+        traces = {
+            html.unescape(one["name"]): sorted(zip(one["x"], one["y"], strict=True))
+            for one in drawn["data"]
+            if one["xaxis"] == axis
+        }
+        for name, places in traces.items():
+            source = MIXED if name.startswith(MIXED) else name.rstrip("…")
+            assert places == sorted(
+                (round(point["x"], 4), round(point["y"], 4))
+                for point in found["points"]
+                if point[side] and point["source"].startswith(source)
+            )
+        assert (f"{MIXED} (mixed in)" in traces) == (side == "after")
+    assert len({trace["meta"] for trace in drawn["data"]}) == 8  # a colour for each source
+
+
+def test_the_diversity_command_keeps_what_the_report_shows(pool, tmp_path):
+    copy = tmp_path / "pool.duckdb"
+    copy.write_bytes(pool.read_bytes())
+    assert "gdo diversity POOL --mix" in report(copy, tmp_path / "r.html").path.read_text("utf-8")
+    told = CliRunner().invoke(app, ["diversity", str(copy), "--json"])
+    assert told.exit_code == 0
+    drawn = read_charts(report(copy, tmp_path / "r.html").path)["Map of the instructions"]
+    assert sum(len(trace["x"]) for trace in drawn["data"]) == SAMPLES and "xaxis2" not in drawn["layout"]
+    with Pool(copy).write() as connection:
+        connection.execute("DELETE FROM sample WHERE bucket = 'short_video'")
+    text = report(copy, tmp_path / "r.html").path.read_text("utf-8")
+    assert "Measured when the pool had 300 instructions of its own; it has 200 now." in text
+    (Pool(copy).folder / "diversity.json").write_text("{")
+    with pytest.raises(GdoError, match=r"diversity\.json is damaged .* `gdo diversity"):
+        report(copy, tmp_path / "r.html")
+
+
+@pytest.fixture
+def lowered(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Makes 300 samples a large pool."""
+    for name, rows in (("source.SAMPLE", 150), ("relations.ROWS", 40), ("mapping.POINTS", 60)):
+        monkeypatch.setattr(f"gdo.report.html.{name}", rows)
+    monkeypatch.setattr("gdo.report.html.mapping.CHOSEN", 10)
+
+
+def test_a_large_pool_is_sampled_and_the_page_says_so(pool, ask, tmp_path, lowered):
+    def under(rows: int, columns: str) -> list[tuple[Any, ...]]:
+        """The samples whose hash is so small that about `rows` of the 300 have it, least first."""
+        return ask(
+            f"SELECT {columns} FROM candidate WHERE uid_hash <= ?::UBIGINT ORDER BY uid_hash, qa_uid",
+            int(rows / SAMPLES * (2**64 - 1)),
+        )
+
+    made = report(pool, tmp_path / "r.html")
+    text, charts = made.path.read_text("utf-8"), read_charts(made.path)
+    rows = under(150, "source_group, vds, quality_score")
+    assert 110 < len(rows) < 190 and (made.samples, made.sampled) == (SAMPLES, len(rows))
+
+    taken = f"a sample of {len(rows)} of 300."
+    assert text.count(f"Quantiles of {taken}") == 1
+    assert text.count(f"samples in brackets. Of {taken}") == len(VALUES) + 1  # and loss_blind
+    groups: dict[str, list[float]] = {}
+    for group, vds, _ in rows:
+        groups.setdefault(group, []).extend([] if vds is None else [vds])
+    known = [values for values in groups.values() if values]
+    boxes = charts["vds by source"]
+    counts = re.findall(r"\((\d+)\)(?!.*\()", "\n".join(boxes["layout"]["yaxis"]["ticktext"]))
+    assert set(map(int, counts)) <= {len(values) for values in known} and counts
+    assert sorted(boxes["data"][0]["median"]) == pytest.approx(sorted(map(np.median, known)))
+    assert sum(sum(trace["y"]) for trace in charts["vds by modality"]["data"]) == 200  # of all samples
+
+    assert "Taken over 40 of 300 samples." in text
+    ranked = pl.DataFrame(rows[:40], schema=["group", "vds", "quality_score"], orient="row")
+    heat = charts["Rank correlation"]["data"][0]
+    names = charts["Rank correlation"]["layout"]["xaxis"]["ticktext"]
+    cell = heat["z"][names.index("vds")][names.index("quality_score")]
+    assert cell == pytest.approx(spearman(ranked, "vds", "quality_score"))
+
+    base = [uid for (uid,) in under(60, "qa_uid")]
+    assert 35 < len(base) < 85 and f"{len(base)} of 300 samples, drawn by a hash of their ids." in text
+    assert "Colourings by a subset show up to 10 more of its samples." in text
+    drawn = charts["Samples"]
+    assert drawn["base"] == len(base) and set(drawn["ids"][: len(base)]) == set(base)
+    query = (
+        "SELECT qa_uid FROM subset_sample JOIN sample USING (qa_uid) WHERE subset = ? AND role = 'chosen' "
+    )
+    first = {uid for name in NAMES for (uid,) in ask(query + "ORDER BY uid_hash, qa_uid LIMIT 10", name)}
+    assert set(drawn["ids"][len(base) :]) == first - set(base) != set()
+
+
+def test_pictures_are_left_out_before_a_page_grows_too_large(pool, evaluated, page, tmp_path, monkeypatch):
+    whole = page.read_text("utf-8")
+    uris = re.findall(r"data:image/jpeg;base64,[^\"]+", whole)
+    rest = page.stat().st_size - sum(map(len, uris))
+    two = rest + len(uris[0]) + len(uris[1])
+    assert len(uris) == 3 and max(map(len, uris)) < 2 * min(map(len, uris))
+    for limit, most in (("PAGE_BYTES", two), ("PICTURE_BYTES", len(uris[0]) + len(uris[1]))):
+        with monkeypatch.context() as patch:
+            patch.setattr(f"gdo.report.html.make.{limit}", most)
+            made = report(pool, tmp_path / "r.html", runs=[str(evaluated)])
+        assert made.pictures == 2
+        assert "left out to keep the page small" in made.path.read_text("utf-8")
+        assert made.bytes < two + 2000
+
+
+def test_many_subsets_share_the_further_points_of_the_map(pool, ask, tmp_path, lowered, monkeypatch):
+    monkeypatch.setattr("gdo.report.html.mapping.POINTS", 6)
+    text = report(pool, tmp_path / "r.html").path.read_text("utf-8")
+    assert "Colourings by a subset show up to 3 more of its samples." in text
+
+
 def test_project_finds_the_long_axis_and_says_how_long_it_is():
     rng = np.random.default_rng(0)
     along = rng.normal(size=500) * 10
@@ -302,6 +564,7 @@ def test_what_is_not_there_is_told_with_its_command(tmp_path):
     bare = make(tmp_path / "bare", [image_row(0, ("What?", "That."))]).pool
     text = html.unescape(report(bare, tmp_path / "bare.html").path.read_text("utf-8"))
     for command in (
+        "diversity POOL --mix sparrow/sparrow.jsonl",
         *("describe POOL", "describe POOL coverage", "select POOL --preset temp", "duplicates POOL"),
         "evaluate runs/temp --on",
     ):
@@ -367,6 +630,13 @@ def test_a_browser_draws_all_of_it_and_runs_nothing_else(page, charts, browser_p
         }"""
     )
     assert images and all(images)
+    beside = browser_page.evaluate(
+        """() => [...document.querySelectorAll(".paired .cards")].map((row) => {
+          const boxes = [...row.children].map((card) => card.getBoundingClientRect());
+          return [boxes.length, boxes[0].right <= boxes[1].left && boxes[0].top === boxes[1].top];
+        })"""
+    )
+    assert beside == [[3, True], [2, True]]
     assert browser_page.evaluate("window.hacked") is None
     assert browser_page.errors == []
     assert browser_page.requests == [page.as_uri()]

@@ -339,7 +339,7 @@ def test_the_sandbox_holds(pool: Path, tmp_path: Path, query: str, reason: str) 
         port = server.getsockname()[1]
         attack = query.replace("{secret}", str(secret)).replace("{dir}", str(folder))
         with pytest.raises(UsageError) as refused:
-            run_sql(pool, attack.replace("{port}", str(port)), time_limit=10)
+            run_sql(pool, attack.replace("{port}", str(port)), time_limit=20)
         with pytest.raises(BlockingIOError):
             server.accept()
     assert reason in str(refused.value)

@@ -36,7 +36,8 @@ Output = Annotated[
 ModelRecipe = Annotated[str, typer.Option(help="Of a model: the recipe whose frames and pixels it is shown.")]
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
 IntoPool = Annotated[
-    Path | None, typer.Option(help="Put the results into this pool too; default: that of POOL:SUBSET.")
+    Path | None,
+    typer.Option(help="Put the results into this pool too; default: that of POOL:SUBSET, else the run's."),
 ]
 
 

@@ -132,11 +132,11 @@ def diversity(
     ] = None,
     json: AsJson = False,
 ) -> None:
-    """Tell how diverse the instructions are, by source, and before and after mixing others in."""
+    """Tell how diverse the instructions are, by source and before and after mixing; gdo report shows it."""
     from dataclasses import asdict
 
     from gdo.cli.output import print_json
-    from gdo.report.sparrow import check_picture, diversity_tables, write_map
+    from gdo.report.sparrow import check_picture, diversity_tables, keep_diversity, write_map
     from gdo.report.tables import show
     from gdo.train.sparrow.diversity import measure_diversity
 
@@ -144,6 +144,7 @@ def diversity(
         check_picture(map)
     found = measure_diversity(pool, mix or [], embedding=embed, device=device, share=share, limit=limit)
     report = asdict(found)
+    keep_diversity(report, pool)
     if map:
         write_map(report, map)
     del report["points"]

@@ -2,17 +2,19 @@
 
 import json
 from collections import Counter
+from functools import partial
 from pathlib import Path
 from random import Random
 from typing import Any
 
 from gdo.demo.clip_facts import clip_facts
-from gdo.demo.media import Medium, write_aside, write_medium
+from gdo.demo.media import Medium, write_medium
 from gdo.demo.plan import CLEAN, make_plan
 from gdo.demo.scenes import Scene
 from gdo.demo.still_facts import still_facts
 from gdo.demo.text_facts import text_fact
 from gdo.demo.words import Fact
+from gdo.pool.atomic import remove_left, write_output
 
 _DRAWN_FROM = 3000
 """Samples in whose pool the media are found."""
@@ -39,6 +41,7 @@ def make_held_out(folder: Path, *, per_kind: int, seed: int) -> Path:
         return file
     for name in ("images", "videos"):
         (folder / name).mkdir(parents=True, exist_ok=True)
+        remove_left(folder / name)
     rng = Random(f"held out/{seed}")
     media = make_plan(_DRAWN_FROM, seed, CLEAN).media
     rng.shuffle(media)
@@ -50,7 +53,7 @@ def make_held_out(folder: Path, *, per_kind: int, seed: int) -> Path:
             taken[fact.kind] += 1
             lines.append(json.dumps(_record(medium, fact, rng, len(lines))))
             write_medium(folder, medium)
-    write_aside(file, ("\n".join(lines) + "\n").encode())
+    write_output(file, partial(Path.write_bytes, data=("\n".join(lines) + "\n").encode()))
     return file
 
 

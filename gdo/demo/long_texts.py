@@ -1,12 +1,13 @@
 """Long texts with questions on them, for Sparrow: the accounts of many clips, one after the other."""
 
 import json
+from functools import partial
 from pathlib import Path
 from random import Random
 
 from gdo.demo.clip_facts import clip_facts
-from gdo.demo.media import write_aside
 from gdo.demo.scenes import PROGRAMMES, make_scene
+from gdo.pool.atomic import write_output
 
 _CLIPS = 60
 
@@ -15,7 +16,7 @@ def write_long_texts(path: Path, *, count: int, seed: int) -> Path:
     """Write JSON lines of `context`, `question`, `answer`, as `gdo sparrow` reads them; a file is reused."""
     if not path.exists():
         lines = [json.dumps(_text(Random(f"long text/{seed}/{number}"))) for number in range(count)]
-        write_aside(path, ("\n".join(lines) + "\n").encode())
+        write_output(path, partial(Path.write_bytes, data=("\n".join(lines) + "\n").encode()))
     return path
 
 

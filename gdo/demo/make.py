@@ -13,11 +13,15 @@ from typing import Any
 
 import cv2
 
-from gdo.demo.media import RECIPE, Medium, write_aside, write_medium
+from gdo.demo.media import RECIPE, Medium, write_medium
 from gdo.demo.plan import EXAMPLE, Mix, Plan, make_plan
 from gdo.demo.truth import jsonl, truth_parquet
 from gdo.errors import GdoError, UsageError
+from gdo.pool.atomic import remove_left, write_output
+from gdo.pool.child import end_with_parent
 
+KINDS = ("images", "videos")
+"""Folders of media."""
 _LEAST_SAMPLES = 20
 _MEDIA_PER_TASK = 8
 
@@ -102,9 +106,9 @@ def _claim(pool: ExamplePool, seed: int, mix: Mix) -> None:
     taken = [path for path in (*pool.files, pool.truth) if path.exists()]
     if taken:
         raise UsageError(f"{taken[0]} is in the way and was not made by gdo; give another folder")
-    for kind in ("images", "videos"):
+    for kind in KINDS:
         (pool.folder / kind).mkdir(parents=True, exist_ok=True)
-    write_aside(card, _card(wanted))
+    _put(card, _card(wanted))
 
 
 def _card(content: dict[str, Any]) -> bytes:
@@ -114,12 +118,18 @@ def _card(content: dict[str, Any]) -> bytes:
 def _write(pool: ExamplePool, plan: Plan, workers: int, progress: Callable[[int, int], None] | None) -> None:
     """Media, then rows, then the truth: its presence says that the pool is whole."""
     media = plan.media
+    for kind in KINDS:
+        remove_left(pool.folder / kind)
     for done, _ in enumerate(_draw(pool.folder, media, workers), 1):
         if progress:
             progress(done, len(media))
     for path, rows in zip(pool.files, (plan.images, plan.videos), strict=True):
-        write_aside(path, jsonl(rows))
-    write_aside(pool.truth, truth_parquet(plan))
+        _put(path, jsonl(rows))
+    _put(pool.truth, truth_parquet(plan))
+
+
+def _put(path: Path, data: bytes) -> None:
+    write_output(path, partial(Path.write_bytes, data=data))
 
 
 def _draw(folder: Path, media: list[Medium], workers: int) -> Iterator[None]:
@@ -130,5 +140,10 @@ def _draw(folder: Path, media: list[Medium], workers: int) -> Iterator[None]:
         yield from map(draw, media)
         return
     spawn = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, spawn, cv2.setNumThreads, (1,)) as processes:
+    with ProcessPoolExecutor(workers, spawn, _begin) as processes:
         yield from processes.map(draw, media, chunksize=_MEDIA_PER_TASK)
+
+
+def _begin() -> None:
+    end_with_parent()
+    cv2.setNumThreads(1)

@@ -8,7 +8,7 @@ import io
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
-from functools import cached_property
+from functools import cached_property, partial
 from hashlib import blake2b
 from itertools import pairwise
 from pathlib import Path
@@ -23,6 +23,7 @@ from gdo.demo.looks import Picture, area, backdrop, draw_shape, to_picture
 from gdo.demo.scenes import Actor, Scene
 from gdo.demo.still_art import draw_still
 from gdo.demo.stills import Still
+from gdo.pool.atomic import write_locked
 
 RECIPE = 2
 """Raised with every change that gives a pool other bytes."""
@@ -116,14 +117,7 @@ def write_medium(folder: Path, medium: Medium) -> None:
         picture = _reshape(draw_still(content), variant)
         _, encoded = cv2.imencode(".jpg", picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, variant.jpeg])
         data = encoded.tobytes()
-    write_aside(target, data)
-
-
-def write_aside(target: Path, data: bytes) -> None:
-    """Write a file under another name, then rename it: it is there whole or not at all."""
-    aside = target.with_name(f"{target.name}.part")
-    aside.write_bytes(data)
-    aside.replace(target)
+    write_locked(target, partial(Path.write_bytes, data=data))
 
 
 def draw_clip(scene: Scene, variant: Variant) -> Iterator[Picture]:

@@ -11,7 +11,7 @@ from gdo.descriptors.proxy.make import untrained_proxy
 from gdo.descriptors.proxy.shape import CPU
 from gdo.pool.store import Pool
 from gdo.report.comparison import compare_tables, write_trajectories
-from gdo.report.sparrow import diversity_tables, sparrow_tables
+from gdo.report.sparrow import diversity_tables, keep_diversity, sparrow_tables
 from gdo.report.tables import show
 from gdo.report.training import train_tables
 from gdo.train.compare.run import compare
@@ -44,7 +44,9 @@ def show_sparrow(pool: Path, folder: Path, *, texts: int, seed: int, step: Step)
     made = make_sparrow([file], folder / "sparrow")
     show(sparrow_tables(asdict(made)))
     step(f"gdo diversity {pool} --mix {made.path}")
-    show(diversity_tables(asdict(measure_diversity(pool, [made.path]))))
+    found = asdict(measure_diversity(pool, [made.path]))
+    keep_diversity(found, pool)
+    show(diversity_tables(found))
 
 
 def show_training(

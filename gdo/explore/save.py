@@ -55,9 +55,9 @@ def save_subset(explorer: Explorer, name: str, asked: ListAsked) -> dict[str, An
     }
     parameters["sql"] = list_sql(snapshot, asked)
     with explorer.opening:
-        if snapshot.is_stale():
-            raise GdoError("the pool was written to since it was opened here; refresh, then save again")
         with explorer.pool.read() as connection:
+            if snapshot.is_stale():
+                raise GdoError("the pool was written to since it was opened here; refresh, then save again")
             read = read_pool(connection, rules)
         members, report = _work_out(read, rules, snapshot.arrays.ordinals(rows))
         with explorer.pool.write() as connection:
@@ -92,9 +92,12 @@ def _work_out(read: PoolRead, rules: Preset, ordinals: Integers) -> tuple[pa.Tab
     asked = math.ceil(len(chosen) * rules.uniform_multiplier)
     uniform = uniform_control(pool, readable, min(asked, len(readable)), rules.max_qa_per_video)
     roles = ["chosen"] * len(chosen) + ["uniform"] * len(uniform)
+    picked = np.concatenate([chosen, uniform])
     members = pa.table(
         {
-            "ordinal": pool.ordinal[np.concatenate([chosen, uniform])],
+            "ordinal": pool.ordinal[picked],
+            "uid_hash": pool.uid_hash[picked],
+            "text_hash": pool.text_hash[picked],
             "role": roles,
             "rank": np.concatenate([np.arange(len(chosen)), np.arange(len(uniform))]).astype(np.int32),
             "stage": [STAGE] * len(chosen) + ["uniform"] * len(uniform),
@@ -125,7 +128,7 @@ def _store(connection: duckdb.DuckDBPyConnection, name: str, members: pa.Table) 
     connection.register("picked", members)
     connection.execute(
         "INSERT INTO subset_sample SELECT ?, role, qa_uid, rank, NULL, stage "
-        "FROM picked JOIN sample USING (ordinal) ORDER BY role, rank",
+        "FROM picked JOIN sample USING (ordinal, uid_hash, text_hash) ORDER BY role, rank",
         [name],
     )
     connection.unregister("picked")

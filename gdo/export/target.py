@@ -54,31 +54,38 @@ class Target:
             kept = held.pop_all()
         try:
             yield staging
-            if self.is_file:
-                (staging / self.path.name).replace(self.path)
-                (staging / MANIFEST).replace(self.manifest)
-            else:
-                if self.path.exists():
-                    self.path.replace(old)
-                try:
-                    staging.replace(self.path)
-                except OSError:
-                    if old.exists():
-                        old.replace(self.path)
-                    raise
+            with locked(self.path.parent):
+                self._put_in_place(staging, old)
         finally:
             shutil.rmtree(staging, ignore_errors=True)
             shutil.rmtree(old, ignore_errors=True)
             kept.close()
 
+    def _put_in_place(self, staging: Path, old: Path) -> None:
+        """The manifest of a file goes first: killed between the two, the file is still known as ours."""
+        if self.is_file:
+            (staging / MANIFEST).replace(self.manifest)
+            (staging / self.path.name).replace(self.path)
+            return
+        if self.path.exists():
+            self.path.replace(old)
+        try:
+            staging.replace(self.path)
+        except OSError:
+            if old.exists():
+                old.replace(self.path)
+            raise
+
     def _remove_remains(self) -> None:
-        """Remove what killed exports to this place left half written, and what they had put away."""
+        """Remove what killed exports to this place left half written, and put back what they had put away."""
         name = escape(self.path.name)
         for staging in self.path.parent.glob(f".{name}.*.part"):
             remove_unless_locked(staging)
-        if self.path.exists():
-            for old in self.path.parent.glob(f".{name}.*.old"):
+        for old in self.path.parent.glob(f".{name}.*.old"):
+            if self.path.exists():
                 shutil.rmtree(old, ignore_errors=True)
+            else:
+                old.replace(self.path)
 
 
 def _names(path: Path) -> set[str]:

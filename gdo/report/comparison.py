@@ -52,6 +52,10 @@ def evaluate_tables(report: Mapping[str, Any]) -> RenderableType:
         ],
     )
     parts: list[RenderableType] = [scores]
+    if report["pool"]:
+        parts.append(Text(f"Also in tables evaluation and evaluation_answer of {report['pool']}"))
+    if report["not_kept"]:
+        parts.append(Text(f"Not in the run's pool: {report['not_kept']}", style="yellow"))
     kinds = checkpoints[-1]["kinds"]
     if len(kinds) > 1:
         rows = [

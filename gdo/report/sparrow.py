@@ -1,8 +1,11 @@
 """Sparrow's figures as tables, and the map of instructions before and after mixing.
 
-It is handed plain mappings: a report knows nothing of training.
+It is handed plain mappings: a report knows nothing of training. What was measured of instructions is kept
+beside the pool for `gdo report`, which would take minutes to measure it anew.
 """
 
+import json
+import os
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -12,8 +15,9 @@ from PIL import Image, ImageDraw, ImageFont
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from gdo.errors import UsageError
+from gdo.errors import GdoError, UsageError
 from gdo.pool.atomic import write_output
+from gdo.pool.store import Pool
 from gdo.report.tables import table
 
 PANEL, GAP, LEGEND = 460, 24, 22
@@ -24,6 +28,7 @@ _COLOURS = (
     *("#8c564b", "#e377c2", "#bcbd22", "#17becf", "#393b79"),
 )
 _OTHERS, _INK, _FRAME = "#aaaaaa", "#28282f", "#cdcdd4"
+_KEPT = "diversity.json"
 _ENDINGS = {".png", ".jpg", ".jpeg", ".webp"}
 
 
@@ -78,6 +83,31 @@ def diversity_tables(report: Mapping[str, Any]) -> RenderableType:
         ),
         Text(f"Embedding: {report['embedding']}; distances are cosine distances", style="dim"),
     )
+
+
+def keep_diversity(report: Mapping[str, Any], pool: Path | str) -> None:
+    """Keep what was measured beside the pool, for `gdo report`; nothing where its folder is read-only."""
+    folder = Pool(pool).folder
+    if not os.access(folder if folder.exists() else folder.parent, os.W_OK):
+        return
+    folder.mkdir(exist_ok=True)
+    write_output(folder / _KEPT, lambda aside: aside.write_text(json.dumps(report), encoding="utf-8"))
+
+
+def kept_diversity(pool: Path | str) -> Mapping[str, Any] | None:
+    """What was last measured of a pool's instructions, if it was.
+
+    Raises:
+        GdoError: The file is damaged.
+    """
+    path = Pool(pool).folder / _KEPT
+    if not path.exists():
+        return None
+    try:
+        kept: Mapping[str, Any] = json.loads(path.read_text("utf-8"))
+    except ValueError as error:
+        raise GdoError(f"{path} is damaged ({error}); `gdo diversity {pool}` writes it anew") from error
+    return kept
 
 
 def check_picture(path: Path) -> None:

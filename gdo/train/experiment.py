@@ -3,7 +3,8 @@
 Every step is taken up where it was left: subsets stand in the pool, runs and evaluations in the folder.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,8 @@ import orjson
 
 from gdo.errors import UsageError
 from gdo.pool.atomic import write_aside
-from gdo.pool.store import Pool
+from gdo.pool.store import Pool, scalar
+from gdo.selectors.preset import load_preset
 from gdo.selectors.select import select
 from gdo.train.compare.run import CompareReport, compare
 from gdo.train.evaluate.questions import name_of, parse_held_out
@@ -49,8 +51,9 @@ def experiment(
 ) -> CompareReport:
     """Select by each preset, train subsets and controls from the same start, evaluate, compare.
 
-    Each seed has a selection, a control and an order of its own. The controls are those of the first preset.
-    The evaluations also stand in the pool.
+    Each seed has a selection, a control and an order of its own. Presets of one size share their controls,
+    those of the first of them; each is held against the controls of its own size. The evaluations also stand
+    in the pool.
 
     Args:
         pool: The described pool.
@@ -132,21 +135,29 @@ def _carry_out(
     """Train and evaluate what is not done yet, and compare all of it."""
     first = load_recipe(asked.recipe, settings=asked.settings).seed
     seeds = range(first, first + asked.seeds)
-    runs = [run for seed in seeds for run in _seed(asked, seed, machine, progress, told)]
+    for seed in seeds:
+        for preset, title in zip(asked.presets, asked.titles, strict=True):
+            _select_once(asked.pool, preset, _subset(asked.folder, title, seed), asked.count, seed)
+    owners = _owners(asked, seeds)
+    runs = [run for seed in seeds for run in _seed(asked, owners, seed, machine, progress, told)]
     told("the starting model")
     start, recipe = asked.folder / "start", asked.folder / f"{asked.titles[0]}-{first}" / RECIPE
     _evaluate(asked, asked.model, machine, progress, output=start, recipe=recipe)
-    return compare([str(start), *runs], name_of(parse_held_out(asked.held_out)))
+    name, controls = name_of(parse_held_out(asked.held_out)), _controls(owners, asked.mix)
+    return compare([str(start), *runs], name, controls=controls)
 
 
 def _seed(
-    asked: _Asked, seed: int, machine: Machine, progress: Progress | None, told: Callable[[str], None]
+    asked: _Asked,
+    owners: Mapping[str, str],
+    seed: int,
+    machine: Machine,
+    progress: Progress | None,
+    told: Callable[[str], None],
 ) -> Iterator[str]:
-    """Select, train and evaluate all runs of one seed: each as `LABEL=FOLDER`."""
-    for preset, title in zip(asked.presets, asked.titles, strict=True):
-        _select_once(asked.pool, preset, _subset(asked.folder, title, seed), asked.count, seed)
+    """Train and evaluate all runs of one seed: each as `LABEL=FOLDER`."""
     settings = [*asked.settings, f"seed={seed}"]
-    for label, data in _trained(asked.pool, asked.folder, asked.titles, seed, asked.mix):
+    for label, data in _trained(asked.pool, asked.folder, owners, seed, asked.mix):
         run = asked.folder / f"{label}-{seed}"
         told(f"{label}, seed {seed}")
         train(
@@ -197,17 +208,67 @@ def _subset(folder: Path, title: str, seed: int) -> str:
 
 
 def _select_once(pool: Path | str, preset: str, subset: str, count: int | None, seed: int) -> None:
-    """Select where the pool does not have the subset yet."""
+    """Select where the pool does not have the subset yet.
+
+    Raises:
+        UsageError: It has one of that name that was chosen in another way.
+    """
     with Pool(pool).read() as connection:
-        known = connection.execute("SELECT count(*) FROM subset WHERE subset = ?", [subset]).fetchall()
-    if known == [(0,)]:
+        known = connection.execute("SELECT parameters FROM subset WHERE subset = ?", [subset]).fetchall()
+    if not known:
         select(pool, preset, name=subset, count=count, seed=seed)
+        return
+    told, wanted = (
+        json.loads(known[0][0]),
+        load_preset(preset, count=count, seed=seed).model_dump(mode="json"),
+    )
+    if differs := [f"{name} was {told.get(name)}" for name in wanted if told.get(name) != wanted[name]]:
+        raise UsageError(
+            f"subset {subset!r} of an earlier experiment was chosen otherwise ({', '.join(differs)}); "
+            "give the experiment a folder of another name"
+        )
 
 
-def _trained(pool: Path, folder: Path, titles: Sequence[str], seed: int, mix: Mix) -> list[tuple[str, Data]]:
+def _owners(asked: _Asked, seeds: Sequence[int]) -> dict[str, str]:
+    """Of each preset, whose controls it is held against: the first of those of its size in every seed."""
+    first: dict[tuple[int, ...], str] = {}
+    with Pool(asked.pool).read() as connection:
+        chosen = "SELECT count(*) FROM subset_sample WHERE subset = ? AND role = 'chosen'"
+
+        def size(title: str, seed: int) -> int:
+            return int(scalar(connection, chosen, [_subset(asked.folder, title, seed)]))
+
+        return {
+            title: first.setdefault(tuple(size(title, seed) for seed in seeds), title)
+            for title in asked.titles
+        }
+
+
+def _trained(
+    pool: Path, folder: Path, owners: Mapping[str, str], seed: int, mix: Mix
+) -> list[tuple[str, Data]]:
     """What is trained for one seed: label and data."""
-    first = Data(pool, _subset(folder, titles[0], seed))
-    subsets = [(title, Data(pool, _subset(folder, title, seed))) for title in titles]
-    added = "+".join(name_of(Data(path)) for path, _ in mix)
-    mixed = [(f"{title}+{added}", replace(data, mix=tuple(mix))) for title, data in subsets if mix]
-    return subsets + mixed + [(f"uni-{m:g}x", replace(first, uniform=True, multiple=m)) for m in CONTROLS]
+    subsets = {title: Data(pool, _subset(folder, title, seed)) for title in owners}
+    mixed = [(_mixed(title, mix), replace(data, mix=tuple(mix))) for title, data in subsets.items() if mix]
+    controls = [
+        (_control(owners, owner, multiple), replace(subsets[owner], uniform=True, multiple=multiple))
+        for owner in dict.fromkeys(owners.values())
+        for multiple in CONTROLS
+    ]
+    return [*subsets.items(), *mixed, *controls]
+
+
+def _controls(owners: Mapping[str, str], mix: Mix) -> dict[str, list[str]]:
+    """The labels that each label of a subset is held against."""
+    against = {title: [_control(owners, title, multiple) for multiple in CONTROLS] for title in owners}
+    return against | {_mixed(title, mix): labels for title, labels in against.items() if mix}
+
+
+def _control(owners: Mapping[str, str], title: str, multiple: float) -> str:
+    """A control's label; it names the preset only where the first one is of another size."""
+    owner = owners[title]
+    return f"uni-{multiple:g}x" if owner == next(iter(owners)) else f"uni-{multiple:g}x-{owner}"
+
+
+def _mixed(title: str, mix: Mix) -> str:
+    return f"{title}+{'+'.join(name_of(Data(path)) for path, _ in mix)}"

@@ -1,8 +1,22 @@
 """What a query may not do, as statements: for `gdo sql` and for every other place that takes SQL.
 
 `{secret}` is a file outside the pool, `{dir}` its folder, `{port}` a port of this machine where somebody
-listens, `{pool}` the pool's file.
+listens, `{pool}` the pool's file: `fill` puts them in.
 """
+
+from pathlib import Path
+
+ENDED = r"did not end within its limit|needs more (than \w+ of )?memory|Out of Range|larger than 2\^32"
+"""What is said of a query that used up its time or its memory."""
+
+
+def fill(attack: str, pool: Path, folder: Path, port: int) -> str:
+    """An attack on a pool, with `secret.csv` in this folder, and this port of the machine."""
+    names = {"{secret}": folder / "secret.csv", "{dir}": folder, "{port}": port, "{pool}": pool}
+    for name, value in names.items():
+        attack = attack.replace(name, str(value))
+    return attack
+
 
 OUTSIDE = [
     # files

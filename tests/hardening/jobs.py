@@ -40,6 +40,7 @@ def export(folder: Path) -> None:
 
     export(folder / "pool.duckdb", "s", folder / "out")
     export(folder / "pool.duckdb", "s", folder / "shards", format="webdataset")
+    export(folder / "pool.duckdb", "s", folder / "chosen.jsonl")
 
 
 def sparrow(folder: Path) -> None:

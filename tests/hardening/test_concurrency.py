@@ -17,6 +17,8 @@ from gdo.pool.store import Pool
 from gdo.selectors.select import select
 
 READERS = 8
+PAUSE = 3
+"""Seconds between two queries of a reader: the writer needs a moment in which none of them has the file."""
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("kills")]
 
@@ -34,7 +36,7 @@ def read_on(pool: str, stop: str, told: str) -> None:
         assert (samples, half) == (24, 0)
         assert bool(members) == bool(subsets)
         times += 1
-        time.sleep(1)
+        time.sleep(PAUSE)
     Path(told).write_text(str(times))
 
 

@@ -20,6 +20,8 @@ KILLS = int(os.environ.get("GDO_KILLS", "100"))
 SEED = int(os.environ.get("GDO_SEED", "0"))
 SHARES = {"ingest": 0.24, "describe": 0.2, "select": 0.16, "export": 0.18, "sparrow": 0.16, "train": 0.06}
 """Of the kills."""
+COMMITS = {"ingest", "describe", "select"}
+"""Jobs that write to a pool."""
 CHAIN = 3
 """Kills of one run before it may end."""
 MODULES = {
@@ -40,6 +42,7 @@ class Killer:
         start(job, self.place)
         shutil.copytree(self.place, self.origin)
         self.chance = random.Random(f"{job} {SEED}")
+        self.ways = ["time", "file", "file", *(["commit"] if job in COMMITS else [])]
         self.seconds = nursery.did("jobs:work", job, self.place)
         self.events = int(folder.joinpath(EVENTS).read_text())
         self.unbroken = self.state()
@@ -51,7 +54,7 @@ class Killer:
 
     def kill(self) -> bool:
         """Run the job and kill it on the way, unless it ends before that."""
-        how = self.chance.choice(["time", "file", "file", "commit"])
+        how = self.chance.choice(self.ways)
         if how == "time":
             seconds = self.chance.uniform(0, self.seconds)
             code, _ = self.nursery.run("jobs:work", self.job, self.place, seconds=seconds)
@@ -84,7 +87,7 @@ def killer(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Killer]:
 def test_killed_at_any_moment_and_resumed_it_is_the_unbroken_run(killer: Killer) -> None:
     wanted, killed = max(round(KILLS * SHARES[killer.job]), 1), 0
     weights = states.weights(killer.place / "run") if killer.job == "train" else {}
-    for _ in range(wanted):
+    for _ in range(10 + 4 * wanted):
         killer.fresh()
         for _ in range(CHAIN):
             if killed == wanted or not killer.kill():

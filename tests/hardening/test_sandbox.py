@@ -10,15 +10,13 @@ from pathlib import Path
 
 import psutil
 import pytest
-from attacks import ENDLESS, GREEDY, OUTSIDE
+from attacks import ENDED, ENDLESS, GREEDY, OUTSIDE, fill
 
 from gdo.errors import GdoError, UsageError
 from gdo.pool import sandbox as module
 from gdo.pool.query import run_sql
 from gdo.pool.sandbox import Sandbox
 from gdo.pool.store import Pool
-
-ENDED = r"did not end within its limit|needs more (than \w+ of )?memory|Out of Range|larger than 2\^32"
 
 
 @pytest.fixture(scope="module")
@@ -36,13 +34,6 @@ def pool(tmp_path_factory: pytest.TempPathFactory) -> Path:
             "SELECT 'ov::' || range || '::t0', range, 'image_qa', 'What?', '/etc/passwd' FROM range(1000)"
         )
     return path
-
-
-def fill(attack: str, pool: Path, folder: Path, port: int) -> str:
-    names = {"{secret}": folder / "secret.csv", "{dir}": folder, "{port}": port, "{pool}": pool}
-    for name, value in names.items():
-        attack = attack.replace(name, str(value))
-    return attack
 
 
 @pytest.mark.parametrize("attack", OUTSIDE)

@@ -108,9 +108,10 @@ def cover(
     Raises:
         GdoError: The embedder cannot be loaded, or another process does the same.
     """
-    vectors = [MediaEmbedding(embedder), SampleEmbedding(embedder)]
-    put_in_place(pool, [DescriptorParts(pool, each, embedder.card) for each in vectors])
-    media = describe_one(pool, MediaEmbedding(embedder), options, devices=devices, card=embedder.card)
+    vectors = MediaEmbedding(embedder)
+    tables = [DescriptorParts(pool, vectors), DescriptorParts(pool, SampleEmbedding(embedder))]
+    put_in_place(pool, tables)
+    media = describe_one(pool, vectors, options, devices=devices, card=embedder.card)
     samples = _embed_samples(pool, embedder, devices, options)
     coverage = _find_clusters(pool, embedder, clusters, options, say)
     return {report.name: report for report in (media, samples, coverage)}

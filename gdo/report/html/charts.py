@@ -3,7 +3,7 @@
 Names are placed by number and written as labels, so that none is taken for a date or for markup.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -213,6 +213,60 @@ def lines(series: Mapping[str, Sequence[Mapping[str, float]]], *, axis: str, val
         "yaxis": {"title": {"text": value}, "tickformat": ".0%"},
         "showlegend": True,
     }
+    return {"data": data, "layout": layout}
+
+
+def scatters(
+    panels: Mapping[str, Mapping[str, Sequence[tuple[float, float]]]], *, others: str, large: Container[str]
+) -> Figure:
+    """Dots in panels beside each other, all on one scale, a name's in one colour.
+
+    Args:
+        panels: Title of the panel to places by name, the same names in each; later ones are drawn above,
+            and the last has the first colour.
+        others: The name that has no colour of its own.
+        large: Names whose dots are to be seen among many.
+    """
+    names = [name for name in next(iter(panels.values())) if name != others]
+    colours: dict[str, int | str] = {name: place for place, name in enumerate(reversed(names))}
+    colours[others] = "others"
+    data: list[dict[str, Any]] = []
+    layout: dict[str, Any] = {"height": 560, "showlegend": True, "hovermode": "closest"}
+    layout["legend"] = {"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0, "itemsizing": "constant"}
+    for panel, (title, places) in enumerate(panels.items()):
+        y = _panel(panel)
+        x = y.replace("y", "x")
+        told = {trace["name"] for trace in data}
+        data += [
+            {
+                "type": "scatter",
+                "mode": "markers",
+                "name": plain(name, LABEL),
+                "meta": colours[name],
+                "legendgroup": name,
+                "showlegend": plain(name, LABEL) not in told,
+                "xaxis": x,
+                "yaxis": y,
+                "x": [place[0] for place in some],
+                "y": [place[1] for place in some],
+                "hoverinfo": "name",
+                "marker": {"size": 8, "opacity": 1} if name in large else {"size": 4, "opacity": 0.7},
+            }
+            for name, some in places.items()
+            if some
+        ]
+        for axis, other, of in ((x, y, "x"), (y, x, "y")):
+            layout[axis.replace(of, f"{of}axis")] = {
+                "anchor": other,
+                "matches": of if panel else None,
+                "showgrid": False,
+                "zeroline": False,
+                "showticklabels": False,
+                "showline": True,
+                "mirror": True,
+            }
+        ends = [(panel + 0.02 * (panel > 0)) / len(panels), (panel + 1) / len(panels)]
+        layout[x.replace("x", "xaxis")] |= {"title": {"text": title}, "domain": ends}
     return {"data": data, "layout": layout}
 
 

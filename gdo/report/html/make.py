@@ -1,8 +1,10 @@
 """`gdo report`: what stands in a pool as one HTML file that works offline."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from gdo import __version__
 from gdo.errors import UsageError
@@ -10,9 +12,10 @@ from gdo.pool.atomic import write_output
 from gdo.pool.store import Pool, utc_now
 from gdo.report.html.blocks import Section
 from gdo.report.html.glance import glance_section
+from gdo.report.html.instructions import instructions_section
 from gdo.report.html.mapping import map_section
 from gdo.report.html.page import render
-from gdo.report.html.pictures import Medium, draw_pictures, find_media
+from gdo.report.html.pictures import Medium, Pictures, draw_pictures, find_media
 from gdo.report.html.relations import relations_section
 from gdo.report.html.samples import duplicates_section, sheets_section
 from gdo.report.html.source import Source
@@ -20,8 +23,13 @@ from gdo.report.html.strata import strata_section
 from gdo.report.html.subsets import overlap_section, read_subsets, subsets_section
 from gdo.report.html.trajectories import read_runs, stored_runs, trajectories_section
 from gdo.report.html.values import measure, values_section
+from gdo.report.sparrow import kept_diversity
 
 Progress = Callable[[str, int, int], None]
+PAGE_BYTES = 14_500_000
+"""What pictures fill a page up to, at most; the little that is told of missing ones comes on top."""
+PICTURE_BYTES = 7_500_000
+"""Of all pictures together, at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +65,8 @@ def report(
 ) -> ReportMade:
     """Write a pool's report. The pool is held for reading while it is counted, not while media are read.
 
+    How diverse the instructions are is shown as `gdo.report.sparrow.keep_diversity` kept it.
+
     Args:
         pool: The pool's file.
         output: The page to write; an older one is replaced.
@@ -73,13 +83,16 @@ def report(
     target.upgrade()
     with target.read() as connection:
         source = Source(connection, target.path.parent)
-        sections = _sections(source, subsets, progress or _quiet)
+        sections = _sections(source, subsets, kept_diversity(pool), progress or _quiet)
         sections.append(trajectories_section([*given, *stored_runs(source, given)]))
         media = _shown_media(source, sections)
         samples, sampled = source.samples, len(source.sample)
     tell = progress or _quiet
-    pictures = draw_pictures(media, lambda done, of: tell("drawing pictures", done, of))
-    page = render(target.path.name, sections, pictures, made=utc_now(), gdo=__version__)
+    draw = partial(render, target.path.name, sections, made=utc_now(), gdo=__version__)
+    bare = draw(Pictures({medium.media_id: "" for medium in media}))
+    room = min(PICTURE_BYTES, PAGE_BYTES - len(bare.encode()))
+    pictures = draw_pictures(media, room, lambda done, of: tell("drawing pictures", done, of))
+    page = draw(pictures)
     write_output(path, lambda aside: aside.write_text(page, encoding="utf-8"))
     return ReportMade(
         path,
@@ -92,10 +105,11 @@ def report(
     )
 
 
-def _sections(source: Source, wanted: Sequence[str], tell: Progress) -> list[Section]:
+def _sections(
+    source: Source, wanted: Sequence[str], instructions: Mapping[str, Any] | None, tell: Progress
+) -> list[Section]:
     """All sections that the pool itself fills, in the order of the page."""
     subsets = read_subsets(source, wanted)
-    tell("counting", 0, 8)
     moments = measure(source)
     makers: list[Callable[[], Section]] = [
         lambda: glance_section(source),
@@ -103,12 +117,14 @@ def _sections(source: Source, wanted: Sequence[str], tell: Progress) -> list[Sec
         lambda: values_section(source, moments),
         lambda: relations_section(source),
         lambda: map_section(source, [subset.name for subset in subsets]),
+        lambda: instructions_section(source, instructions),
         lambda: subsets_section(source, subsets, moments),
         lambda: overlap_section(source, subsets),
         lambda: duplicates_section(source),
         lambda: sheets_section(source),
     ]
     sections = []
+    tell("counting", 0, len(makers))
     for number, make in enumerate(makers, 1):
         sections.append(make())
         tell("counting", number, len(makers))

@@ -13,9 +13,9 @@ from gdo.report.html.blocks import Colouring, Map, Note, Section
 from gdo.report.html.source import Source
 
 POINTS = 4_000
-"""Samples on the map, about."""
+"""Samples on the map, about; as many more, at most, for all subsets together."""
 CHOSEN = 400
-"""Further points for each subset, so that small ones are seen."""
+"""Further points for each subset, so that small ones are seen; fewer where subsets are many."""
 CLASSES = 10
 """Names that a colouring tells apart; the rest are `other`."""
 Floats = NDArray[np.float64]
@@ -36,7 +36,8 @@ def map_section(source: Source, subsets: Sequence[str]) -> Section:
     """The map with all its colourings."""
     title = "Map of the pool"
     stored = source.rows("SELECT version, probe FROM descriptor WHERE name = 'embedding'")
-    points = _points(source, subsets, *stored[0]) if stored else None
+    more = min(CHOSEN, POINTS // max(1, len(subsets)))
+    points = _points(source, subsets, more, *stored[0]) if stored else None
     if points is None or len(points) < 3:
         missing = Note("The pool has no vectors of samples to draw a map of.", "gdo describe POOL coverage")
         return Section("map", title, "", [missing])
@@ -51,7 +52,7 @@ def map_section(source: Source, subsets: Sequence[str]) -> Section:
     )
     note = f"{base:,} of {source.samples:,} samples, drawn by a hash of their ids."
     if base < len(points):
-        note += f" Colourings by a subset show up to {CHOSEN:,} more of its samples."
+        note += f" Colourings by a subset show up to {more:,} more of its samples."
     x, y = ([round(float(v), 4) for v in column] for column in placed.T)
     drawn = Map("Samples", x, y, rows["qa_uid"].to_list(), _colourings(source, rows, subsets), base, note)
     return Section("map", title, intro, [drawn])
@@ -77,10 +78,12 @@ def project(vectors: Floats, fitted: int) -> tuple[Floats, float]:
     return (vectors - middle) @ main, float(sizes[-2:].sum()) / total if total else 0.0
 
 
-def _points(source: Source, subsets: Sequence[str], version: int, probe: str) -> pl.DataFrame | None:
+def _points(
+    source: Source, subsets: Sequence[str], more: int, version: int, probe: str
+) -> pl.DataFrame | None:
     base = source.sample.filter(pl.col("uid_hash") <= source.bound(POINTS))["qa_uid"].to_list()
     seen = set(base)
-    chosen = sorted({uid for (uid,) in source.rows(_EXTRA, [list(subsets), CHOSEN])} - seen)
+    chosen = sorted({uid for (uid,) in source.rows(_EXTRA, [list(subsets), more])} - seen)
     uids = base + chosen
     wanted = pl.DataFrame(
         {"qa_uid": uids, "extra": [False] * len(base) + [True] * len(chosen), "place": range(len(uids))},

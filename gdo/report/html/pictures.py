@@ -19,8 +19,6 @@ from gdo.report.html.source import Source
 
 WIDTH, HEIGHT = 300, 225
 """Pixels of a picture, at most."""
-ALL_BYTES = 7_500_000
-"""Letters of all data URIs of a page together, at most."""
 FRAMES = 4
 TIME_LIMIT = 10.0
 """Seconds for one medium."""
@@ -56,11 +54,14 @@ def find_media(source: Source, keys: Sequence[int]) -> list[Medium]:
     return [of[key] for key in keys if key in of]
 
 
-def draw_pictures(media: Sequence[Medium], progress: Callable[[int, int], None] | None = None) -> Pictures:
+def draw_pictures(
+    media: Sequence[Medium], room: int, progress: Callable[[int, int], None] | None = None
+) -> Pictures:
     """Read media and draw them small; a bad file is told, never raised.
 
     Args:
-        media: What to draw; once they would take more than `ALL_BYTES`, the rest are left out.
+        media: What to draw.
+        room: Most letters of all data URIs together; the rest of the media are left out.
         progress: Called with how many are done, of how many.
     """
     pictures, used = Pictures(), 0
@@ -68,7 +69,7 @@ def draw_pictures(media: Sequence[Medium], progress: Callable[[int, int], None] 
         for number, (medium, drawn) in enumerate(zip(media, threads.map(_draw, media), strict=True), 1):
             if isinstance(drawn, MediaError):
                 pictures.missing[medium.media_id] = str(drawn)
-            elif used + len(drawn) > ALL_BYTES:
+            elif used + len(drawn) > room:
                 pictures.missing[medium.media_id] = "left out to keep the page small"
             else:
                 pictures.shown[medium.media_id] = drawn

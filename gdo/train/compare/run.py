@@ -120,7 +120,14 @@ class _Gathered:
     name: str = ""
 
 
-def compare(targets: Sequence[str], name: str, *, seed: int = 0, resamples: int = RESAMPLES) -> CompareReport:
+def compare(
+    targets: Sequence[str],
+    name: str,
+    *,
+    controls: Mapping[str, Sequence[str]] | None = None,
+    seed: int = 0,
+    resamples: int = RESAMPLES,
+) -> CompareReport:
     """Compare evaluated runs.
 
     Runs are of one group where model, data and recipe are the same but for the seed, or where they are given
@@ -131,6 +138,7 @@ def compare(targets: Sequence[str], name: str, *, seed: int = 0, resamples: int 
         targets: Folders of runs, or `LABEL=FOLDER`. A folder that holds the evaluation of a model (`gdo
             evaluate MODEL -o FOLDER`) is where trajectories begin, at 0 samples.
         name: Of the evaluation; all must have been asked the same questions, with the same frames.
+        controls: What each group is held against, by their names; default: see above.
         seed: Of the resampling.
         resamples: Of the bootstrap.
 
@@ -151,7 +159,7 @@ def compare(targets: Sequence[str], name: str, *, seed: int = 0, resamples: int 
     masks = {ALL: np.ones(len(kinds), dtype=bool)}
     of_kind = kinds["kind"].to_numpy()
     masks |= {kind: of_kind == kind for kind in sorted(set(of_kind.tolist()))}
-    subjects, controls = _roles(gathered)
+    pairs = _roles(gathered) if controls is None else [(a, b) for a, those in controls.items() for b in those]
     shown = masks if len(masks) > 2 else {ALL: masks[ALL]}
     return CompareReport(
         name,
@@ -162,8 +170,7 @@ def compare(targets: Sequence[str], name: str, *, seed: int = 0, resamples: int 
         [
             _compared(kind, mask, (subject, groups[subject]), (control, groups[control]), seed, resamples)
             for kind, mask in shown.items()
-            for subject in subjects
-            for control in controls
+            for subject, control in pairs
         ],
         resamples,
     )
@@ -253,12 +260,13 @@ def _runs_of(one: _Gathered, questions: pl.Series) -> Runs:
     return Runs(correct, amounts)
 
 
-def _roles(gathered: Sequence[_Gathered]) -> tuple[list[str], list[str]]:
-    """Names of what is compared, and of what with."""
+def _roles(gathered: Sequence[_Gathered]) -> list[tuple[str, str]]:
+    """Names of what is compared, each with all that it is compared with."""
     controls = [one.name for one in gathered if one.uniform]
-    if not controls or len(controls) == len(gathered):
-        return [gathered[0].name], [one.name for one in gathered[1:]]
-    return [one.name for one in gathered if not one.uniform], controls
+    subjects = [one.name for one in gathered if not one.uniform]
+    if not controls or not subjects:
+        return [(gathered[0].name, one.name) for one in gathered[1:]]
+    return [(subject, control) for subject in subjects for control in controls]
 
 
 def _told(one: _Gathered, runs: Runs, masks: Mapping[str, Any], seed: int, resamples: int) -> Group:

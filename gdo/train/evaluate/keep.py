@@ -2,14 +2,16 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
+from gdo.errors import GdoError
 from gdo.pool.store import Pool, record_run, utc_now
 from gdo.train.evaluate.results import METRICS, EvaluateReport
+from gdo.train.evaluate.target import pool_of
 from gdo.train.prepare import read_run
 
 LMMS = "lmms-eval"
@@ -17,6 +19,35 @@ _ANSWER = (
     *("evaluation", "target", "step", "qa_uid", "kind", "form", "answer", "said", "correct"),
     *("said_by_sum", "correct_by_sum", "loss", "error"),
 )
+
+
+def keep_where(asked: Path | str | None, target: Path | str, report: EvaluateReport) -> EvaluateReport:
+    """Put an evaluation into the pool asked for, or else into the one that the run was trained from.
+
+    Nobody asked for the latter, so one that cannot be written to is told and stops nothing.
+
+    Args:
+        asked: A pool's file; None for none.
+        target: What was evaluated.
+        report: Of the evaluation.
+
+    Returns:
+        The report, with where the results went.
+
+    Raises:
+        GdoError: The pool asked for cannot be written to.
+    """
+    if asked is not None:
+        keep(asked, report)
+        return replace(report, pool=Path(asked))
+    own = pool_of(target)
+    if own is None:
+        return report
+    try:
+        keep(own, report)
+    except (GdoError, OSError) as error:
+        return replace(report, not_kept=str(error))
+    return replace(report, pool=own)
 
 
 def keep(pool: Path | str, report: EvaluateReport) -> None:

@@ -5,13 +5,13 @@ run there as a program, once for each checkpoint and benchmark.
 """
 
 import hashlib
+import os
 import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import polars as pl
@@ -19,8 +19,9 @@ import polars as pl
 from gdo.descriptors.probe.contract import ProbeSettings
 from gdo.errors import GdoError, UsageError
 from gdo.pool.atomic import write_aside
+from gdo.pool.store import locked, remove_unless_locked
 from gdo.train.checkpoints import Checkpoint, load_checkpoint
-from gdo.train.evaluate.keep import LMMS, keep
+from gdo.train.evaluate.keep import LMMS, keep_where
 from gdo.train.evaluate.lmms_results import read_raw, reported_score
 from gdo.train.evaluate.results import METRICS, EvaluateReport, claim, finish, part_of
 from gdo.train.evaluate.target import Which, checkpoints_of, device_of, results_folder, shown_as, told
@@ -33,6 +34,14 @@ lmms-eval 0.7.3 stops at the first clip with fewer and an odd number of them."""
 LEAST_PIXELS = 4 * 32 * 32
 """Smaller pictures are enlarged to it, as gdo's own evaluation does for Qwen3-VL."""
 LOG = "log.txt"
+BEGIN = """\
+import os, runpy, threading
+parent = os.dup(0)
+os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+threading.Thread(target=lambda: os.read(parent, 1) or os._exit(1), daemon=True).start()
+runpy.run_module("lmms_eval", run_name="__main__", alter_sys=True)
+"""
+"""What is run there: lmms-eval, until it is done or whoever holds the other end of its input ends."""
 
 
 def evaluate_lmms(
@@ -62,7 +71,7 @@ def evaluate_lmms(
         checkpoints: See `evaluate`.
         recipe: See `evaluate`.
         device: auto, cpu or cuda; a large model is spread over all GPUs.
-        pool: Also gets the results.
+        pool: Also gets the results; by default the one whose subset the run was trained on, if it is there.
         say: Called with what is asked next.
 
     Raises:
@@ -81,6 +90,7 @@ def evaluate_lmms(
     on_cpu = device_of(device) == "cpu"
     for task in tasks:
         claim(folder, task, of | {"held_out": task})
+    _remove_left(folder)
     for number, checkpoint in enumerate(chosen, 1):
         for task in tasks:
             part = part_of(folder, task, checkpoint.step)
@@ -91,20 +101,17 @@ def evaluate_lmms(
             raw = _raw(folder, task, checkpoint.step)
             with _as_model(checkpoint, folder) as model:
                 model_arguments = _model_arguments(model, settings, on_cpu=on_cpu)
-                _run([program, *command(model_arguments, task, raw), *arguments], raw, task)
+                _run([program, *command(model_arguments, task), *arguments], folder, raw, task)
             table = read_raw(raw, task, {name: getattr(checkpoint, name) for name in METRICS})
             write_aside(part, table.write_parquet)
     reports = [_finish(folder, task, of | {"held_out": task}) for task in tasks]
-    for report in reports:
-        if pool is not None:
-            keep(pool, report)
-    return reports
+    return [keep_where(pool, target, report) for report in reports]
 
 
-def command(model_arguments: str, task: str, raw: Path) -> list[str]:
-    """The arguments that Python is given."""
-    called = ["-m", "lmms_eval", "--model", MODEL, "--force_simple", "--model_args", model_arguments]
-    return [*called, "--tasks", task, "--batch_size", "1", "--log_samples", "--output_path", str(raw)]
+def command(model_arguments: str, task: str) -> list[str]:
+    """The arguments that Python is given, but for where it writes."""
+    called = ["-c", BEGIN, "--model", MODEL, "--force_simple", "--model_args", model_arguments]
+    return [*called, "--tasks", task, "--batch_size", "1", "--log_samples"]
 
 
 def _raw(folder: Path, task: str, step: int) -> Path:
@@ -135,10 +142,10 @@ def _as_model(checkpoint: Checkpoint, folder: Path) -> Iterator[str]:
 
     path = checkpoint.path
     if (path / "adapter_config.json").exists():
-        with TemporaryDirectory(dir=folder, prefix="merged-") as merged:
+        with _own(folder, folder / "merged") as merged:
             for part in load_checkpoint(path):
                 part.save_pretrained(merged)
-            yield str(Path(merged).resolve())
+            yield str(merged.resolve())
         return
     name = str(path.resolve()) if path.is_dir() else str(path)
     try:
@@ -161,16 +168,55 @@ def _model_arguments(model: str, settings: ProbeSettings, *, on_cpu: bool) -> st
     return ",".join(f"{key}={value}" for key, value in told.items())
 
 
-def _run(arguments: Sequence[str], raw: Path, task: str) -> None:
+def _run(arguments: Sequence[str], folder: Path, raw: Path, task: str) -> None:
     """Run lmms-eval; what it says is kept, since it ends well even where it failed."""
-    shutil.rmtree(raw, ignore_errors=True)
-    raw.mkdir(parents=True)
-    with (raw / LOG).open("w") as log:
-        done = subprocess.run(arguments, cwd=raw, stdout=log, stderr=subprocess.STDOUT, check=False)
+    with _own(folder, raw) as own:
+        with (own / LOG).open("w") as log, _lifeline() as line:
+            called = [*arguments, "--output_path", str(own)]
+            done = subprocess.run(
+                called, cwd=own, stdin=line, stdout=log, stderr=subprocess.STDOUT, check=False
+            )
+        shutil.rmtree(raw, ignore_errors=True)
+        own.rename(raw)
     if done.returncode or not any(raw.rglob("*_results.json")):
         said = (raw / LOG).read_text(errors="replace").strip().splitlines()
         reasons = [line for line in said if "Error" in line] or said or ["it said nothing"]
         raise GdoError(f"lmms-eval failed on {task}: {reasons[-1].strip()[:500]} (all of it: {raw / LOG})")
+
+
+@contextmanager
+def _lifeline() -> Iterator[int]:
+    """The end of a pipe that can be read to its end when this process has let go of it, be it killed."""
+    ours, theirs = os.pipe()
+    try:
+        yield ours
+    finally:
+        os.close(ours)
+        os.close(theirs)
+
+
+@contextmanager
+def _own(folder: Path, place: Path) -> Iterator[Path]:
+    """A new folder beside a place, for this process alone; it is gone at the end unless it was renamed.
+
+    Its lock tells `_remove_left` that it is in use.
+    """
+    own = place.with_name(f".{place.name}.{os.getpid()}.part").absolute()
+    with ExitStack() as held:
+        with locked(folder):
+            own.mkdir()
+            held.enter_context(locked(own))
+        try:
+            yield own
+        finally:
+            shutil.rmtree(own, ignore_errors=True)
+
+
+def _remove_left(folder: Path) -> None:
+    """Remove the own folders of runs that were killed."""
+    with locked(folder):
+        for left in [*folder.glob(".merged.*.part"), *folder.glob(f"*/.{LMMS}-*.part")]:
+            remove_unless_locked(left)
 
 
 def _finish(folder: Path, task: str, of: dict[str, Any]) -> EvaluateReport:

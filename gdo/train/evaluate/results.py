@@ -82,6 +82,8 @@ class EvaluateReport:
         trained_on: Questions whose id is among the samples that the run trained on.
         checkpoints: Scores, first to last.
         errors: Up to 100 questions that could not be asked of the last checkpoint, with the reason.
+        pool: The pool that has the results too; None for none.
+        not_kept: Why the pool that the run was trained from does not have them; None where it need not.
     """
 
     name: str
@@ -91,6 +93,8 @@ class EvaluateReport:
     trained_on: int
     checkpoints: list[CheckpointScore]
     errors: list[tuple[str, str]] = field(default_factory=list)
+    pool: Path | None = None
+    not_kept: str | None = None
 
 
 def part_of(folder: Path, name: str, step: int) -> Path:
@@ -145,7 +149,8 @@ def finish(
     failed = table.filter((pl.col("step") == table["step"].max()) & pl.col("error").is_not_null())
     errors = list(failed.select("qa_uid", "error").head(SHOWN_ERRORS).iter_rows())
     report = EvaluateReport(name, path, of, scored[-1].all.questions, trained_on, scored, errors)
-    told = orjson.dumps(asdict(report), default=str, option=orjson.OPT_INDENT_2)
+    summary = {key: value for key, value in asdict(report).items() if key not in ("pool", "not_kept")}
+    told = orjson.dumps(summary, default=str, option=orjson.OPT_INDENT_2)
     write_aside(folder / f"{name}.json", lambda aside: aside.write_bytes(told + b"\n"))
     return report
 

@@ -11,7 +11,7 @@ from gdo.descriptors.probe.contract import ProbeSettings
 from gdo.errors import GdoError, UsageError
 from gdo.pool.atomic import write_aside
 from gdo.train.checkpoints import Checkpoint, load_checkpoint
-from gdo.train.evaluate.keep import keep
+from gdo.train.evaluate.keep import keep_where
 from gdo.train.evaluate.questions import Question, name_of, parse_held_out, read_questions
 from gdo.train.evaluate.results import METRICS, SCHEMA, EvaluateReport, claim, finish, part_of
 from gdo.train.evaluate.target import (
@@ -56,12 +56,13 @@ def evaluate(
         recipe: For a model, whose frames and pixels it is shown; a run is shown its own.
         device: auto, cpu or cuda.
         pool: Also gets the results, in its tables `evaluation` and `evaluation_answer`; by default the pool
-            of `POOL:SUBSET`, and for a JSONL none.
+            of `POOL:SUBSET`, and for a JSONL the one whose subset the run was trained on, if it is there.
         progress: Called with what is done, how many questions, of how many, and a note.
 
     Raises:
         UsageError: No such run or data, or the results there are of other questions.
-        GdoError: A row cannot be understood, or a model cannot be loaded or asked.
+        GdoError: A row cannot be understood, a model cannot be loaded or asked, or the pool asked for cannot
+            be written to.
     """
     chosen = checkpoints_of(target, checkpoints)
     data = parse_held_out(held_out)
@@ -90,10 +91,7 @@ def evaluate(
             table = _ask(checkpoint, questions, settings, device, tell)
             write_aside(part, table.write_parquet)
     report = finish(folder, name, of, trained_on=_trained(target, questions))
-    kept_in = pool or (data.path if data.subset is not None else None)
-    if kept_in is not None:
-        keep(kept_in, report)
-    return report
+    return keep_where(pool or (data.path if data.subset is not None else None), target, report)
 
 
 def _ask(

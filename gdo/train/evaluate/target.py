@@ -46,6 +46,15 @@ def results_folder(target: Path | str, output: Path | str | None) -> Path:
     return Path(target if output is None else output) / FOLDER
 
 
+def pool_of(target: Path | str) -> Path | None:
+    """The pool whose subset a run was trained on; None for files, a pool that is gone, and a model."""
+    if not is_run(target):
+        return None
+    data = read_run(target)["data"]
+    pool = Path(data["path"])
+    return pool if data["subset"] is not None and pool.is_file() else None
+
+
 def shown_as(target: Path | str, recipe: str | Path) -> ProbeSettings:
     """Frames and pixels as in training; a model's are those of the recipe."""
     chosen = load_recipe(Path(target) / RECIPE if is_run(target) else recipe)

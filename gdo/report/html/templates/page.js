@@ -3,8 +3,8 @@
   "use strict";
   const data = JSON.parse(document.getElementById("data").textContent);
   const COLOURS = ["#4477cc", "#e08214", "#2a9d74", "#c2478a", "#8a63d2", "#b59a16", "#38a3b8", "#d1495b", "#7f8c5a", "#9a7b6b"];
-  const ROLES = { pool: "#98a1ad", subset: "#4477cc", control: "#e08214" };
-  const OTHER = "#9aa0a8";
+  const ROLES = { pool: "#98a1ad", subset: "#4477cc", control: "#e08214", others: "#9aa0a8" };
+  const OTHER = ROLES.others;
   const SHADES = {
     light: { shares: [[0, "#f3f6fb"], [1, "#4477cc"]], signed: [[0, "#d0653c"], [0.5, "#f7f7f8"], [1, "#4477cc"]] },
     dark: { shares: [[0, "#232830"], [1, "#4477cc"]], signed: [[0, "#b9572f"], [0.5, "#2a2e36"], [1, "#4477cc"]] },
@@ -45,7 +45,8 @@
 
   const shaded = (trace) => {
     if (trace.type === "box") return { ...trace, line: { color: COLOURS[0] }, fillcolor: "rgba(68,119,204,0.25)" };
-    if (ROLES[trace.meta]) return { ...trace, marker: { color: ROLES[trace.meta] } };
+    const told = Number.isInteger(trace.meta) ? COLOURS[trace.meta % COLOURS.length] : ROLES[trace.meta];
+    if (told) return { ...trace, marker: { ...trace.marker, color: told } };
     if (trace.type !== "heatmap") return trace;
     const shades = SHADES[dark() ? "dark" : "light"][trace.meta];
     return { ...trace, colorscale: shades, colorbar: { thickness: 10, outlinewidth: 0 } };
