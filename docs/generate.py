@@ -3,6 +3,7 @@
 `python docs/generate.py FOLDER`; nothing that it writes is kept in the repository.
 """
 
+import ast
 import shutil
 import sys
 import tempfile
@@ -18,6 +19,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 DOCS = Path(__file__).resolve().parent
+ROOT = DOCS.parent
 NO_WORDS = "**no words**"
 """Stands where something has no words; a test looks for it."""
 WIDTH = 100
@@ -76,6 +78,7 @@ def write_pages(folder: Path) -> None:
         "presets": preset_page(),
         "recipes": recipe_page(),
         "python": python_page(),
+        "modules": modules_page(),
     }
     for name, text in pages.items():
         path = folder / "reference" / f"{name}.md"
@@ -298,6 +301,20 @@ def python_page() -> str:
         parts.append(f"\n## {title}\n")
         parts += [_object(found[name.removeprefix("gdo.")], name) for name in names]
     return "".join(parts)
+
+
+def modules_page() -> str:
+    """Every module with the first sentence of its docstring, folder by folder."""
+    parts = ["# Modules", "What each file is for, as it says itself."]
+    for folder in ("gdo", "benchmarks"):
+        by_folder: dict[Path, list[tuple[str, str]]] = {}
+        for file in sorted((ROOT / folder).rglob("*.py")):
+            told = ast.get_docstring(ast.parse(file.read_text())) or NO_WORDS
+            if file.name != "__init__.py":
+                row = (f"`{file.name}`", told.partition("\n\n")[0].replace("\n", " "))
+                by_folder.setdefault(file.parent.relative_to(ROOT), []).append(row)
+        parts += [f"## {name}\n\n{table(('file', 'what'), rows)}" for name, rows in by_folder.items()]
+    return "\n\n".join(parts) + "\n"
 
 
 def _object(item: Any, name: str) -> str:

@@ -51,7 +51,7 @@ def test_the_site_asks_nothing_of_the_network(built: Path) -> None:
         assert not re.search(r'<(?:script|link|img)[^>]+(?:src|href)="https?:', page.read_text()), page
 
 
-@pytest.mark.parametrize("page", ["commands", "pool", "presets", "recipes"])
+@pytest.mark.parametrize("page", ["commands", "pool", "presets", "recipes", "modules"])
 def test_everything_public_has_words(page: str, built: Path, generate: ModuleType) -> None:
     text = (built / "docs" / "reference" / f"{page}.md").read_text()
     assert [line for line in text.splitlines() if generate.NO_WORDS in line] == []
