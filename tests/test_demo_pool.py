@@ -21,7 +21,7 @@ from gdo.demo.clip_facts import clip_facts
 from gdo.demo.looks import COLOURS, TONES
 from gdo.demo.make import ExamplePool, make_example_pool
 from gdo.demo.media import Medium, Variant, draw_clip, make_variant, true_motion, write_medium
-from gdo.demo.plan import IMAGE_SOURCES, VIDEO_SOURCES, make_plan
+from gdo.demo.plan import IMAGE_SOURCES, REDUNDANT, VIDEO_SOURCES, make_plan
 from gdo.demo.scenes import PROGRAMMES, Scene, make_scene
 from gdo.demo.still_facts import pair_facts, still_facts
 from gdo.demo.stills import make_still
@@ -136,6 +136,16 @@ def test_shares_are_near_what_is_asked() -> None:
         assert 0.06 < len(twins) / len(shown) < 0.1
     per_clip = Counter(row.media[0] for row in plan.videos for _ in row.samples)
     assert sum(count > 8 for count in per_clip.values()) >= 5
+
+
+def test_most_of_a_redundant_pool_is_not_worth_training_on() -> None:
+    plan = make_plan(2000, 42, mix=REDUNDANT)
+    poor = [
+        bool(sample.wrong or sample.copy_of or row.original or sample.asked.kind == "text_only")
+        for row in plan.images + plan.videos
+        for sample in row.samples
+    ]
+    assert sum(poor) / len(poor) > 0.5
 
 
 def test_exact_duplicates_are_exact(pool: ExamplePool, truth: pl.DataFrame) -> None:

@@ -1,5 +1,6 @@
 """Ten thousand mutated rows of each format: no crash, no hang, each a sample or a bad row with a reason."""
 
+import gzip
 import io
 import json
 import tarfile
@@ -10,6 +11,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import zstandard
 from containers import SHAPES, lines
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -138,6 +140,20 @@ def account(pool: Path) -> tuple[int, int, int]:
 def test_lines(format: str, shapes: list[str], nursery: Nursery, tmp_path: Path) -> None:
     count = json_lines(tmp_path / "rows.jsonl", shapes)
     check(nursery, tmp_path / "rows.jsonl", format, count)
+
+
+def test_an_array_of_rows(nursery: Nursery, tmp_path: Path) -> None:
+    mutator = Mutator(0)
+    good, rows = rows_of(["swift images"], 100), rows_of(["llava image"], COUNT)
+    (tmp_path / "rows.json").write_text(json.dumps(good + [mutator.row(row) for row in rows]))
+    check(nursery, tmp_path / "rows.json", "auto", COUNT + 100)
+
+
+@pytest.mark.parametrize("compress", [gzip.compress, zstandard.compress])
+def test_compressed_lines(compress: Callable[[bytes], bytes], nursery: Nursery, tmp_path: Path) -> None:
+    count = json_lines(tmp_path / "rows.jsonl", LLAVA)
+    (tmp_path / "rows").write_bytes(compress((tmp_path / "rows.jsonl").read_bytes()))
+    check(nursery, tmp_path / "rows", "llava", count)
 
 
 @pytest.mark.parametrize("format", CONTAINERS)
