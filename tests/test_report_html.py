@@ -498,7 +498,8 @@ def test_a_large_pool_is_sampled_and_the_page_says_so(pool, ask, tmp_path, lower
     assert set(drawn["ids"][len(base) :]) == first - set(base) != set()
 
 
-def test_pictures_are_left_out_before_a_page_grows_too_large(pool, evaluated, page, tmp_path, monkeypatch):
+def test_pictures_are_left_out_before_a_page_grows_too_large(pool, evaluated, tmp_path, monkeypatch):
+    page = report(pool, tmp_path / "whole.html", runs=[str(evaluated)]).path
     whole = page.read_text("utf-8")
     uris = re.findall(r"data:image/jpeg;base64,[^\"]+", whole)
     rest = page.stat().st_size - sum(map(len, uris))
