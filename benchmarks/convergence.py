@@ -138,7 +138,7 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--count", type=int, default=200)
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--per-kind", type=int, default=50)
-    parser.add_argument("--models", type=Path, help="of warm_up.py; default: made in WORK, in two hours and a half")
+    parser.add_argument("--models", type=Path, help="of warm_up.py; default: made in WORK, in 75 minutes")
     parser.add_argument("--sparrow", type=Path, nargs="+", default=[], help="long texts to mix in")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args(arguments)

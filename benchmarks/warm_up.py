@@ -1,7 +1,7 @@
 """The small Qwen3-VL models of `convergence.py`: one taught to see and to answer, one that forgot.
 
     python benchmarks/warm_up.py FOLDER [--seed 1] [--see 3600] [--look-up 200] [--answer 4000] [--real 1200]
-        [--more 5200] [--again 700] [--base DIR]
+        [--base DIR]
 
 With `--base gdo/descriptors/proxy/base` the one that knows is written there in half precision: it is what
 self-proxies begin with.
@@ -9,8 +9,7 @@ self-proxies begin with.
 Two million parameters do not learn to see from answers alone in any time that a CPU has (LOG.md). So they
 learn in steps: the vision tower, to say of each visual token which words it shows (the words' embeddings are
 those of the language model); beside it, in a process of its own, the language model, to look such words up,
-then to answer from imagined tokens; then both, from pictures. The language model learns longest: it is taught
-once more from imagined tokens, at a lower rate, before the last pictures.
+then to answer from imagined tokens; at last both, from pictures.
 
 Nor do a few thousand samples teach it a kind of question that it was never asked. So what fine-tuning begins
 with is the same model, the language model's weights blurred by noise: its tower sees, it has lost what it
@@ -49,35 +48,25 @@ from gdo.descriptors.proxy.shape import PATCH
 LEARNING_RATE = 2e-3
 """Of vectors and embeddings."""
 MATRIX_RATE = 4e-3
-AGAIN = 0.6
-"""Share of both for who is taught once more."""
 BLUR = 1.5
 """Noise on the language model's matrices, in spreads of their values, before fine-tuning."""
 
 
-def learn(pupil: Pupil, what: str, steps: int, loss_of: Callable[[int], Tensor], rate: float = 1.0) -> None:
-    """Take steps down a loss, warming up and cooling down; says how far it is.
-
-    Args:
-        pupil: Its weights that want a gradient are taught.
-        what: What is learned.
-        steps: How many.
-        loss_of: The loss of a step.
-        rate: Share of the learning rates.
-    """
+def learn(pupil: Pupil, what: str, steps: int, loss_of: Callable[[int], Tensor]) -> None:
+    """Take steps down a loss, warming up and cooling down; says how far it is."""
     weights = [weight for weight in pupil.model.parameters() if weight.requires_grad]
     matrices = [w for w in weights if w.ndim == 2 and w is not pupil.embeddings]
     others = [w for w in weights if w.ndim != 2 or w is pupil.embeddings]
     optimizers = [
-        Muon(matrices, rate * MATRIX_RATE),
-        torch.optim.AdamW(others, lr=rate * LEARNING_RATE, betas=(0.9, 0.99), weight_decay=0.0),
+        Muon(matrices, MATRIX_RATE),
+        torch.optim.AdamW(others, lr=LEARNING_RATE, betas=(0.9, 0.99), weight_decay=0.0),
     ]
     groups = [(group, group["lr"]) for optimizer in optimizers for group in optimizer.param_groups]
     mean, started = math.nan, time.monotonic()
     for step in range(steps):
         height = min(1.0, (step + 1) / 100) * (0.03 + 0.97 * (1 + math.cos(math.pi * step / steps)) / 2)
-        for group, highest in groups:
-            group["lr"] = highest * height
+        for group, rate in groups:
+            group["lr"] = rate * height
         loss = loss_of(step)
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(weights, 1.0)
@@ -129,19 +118,19 @@ def look_up(pupil: Pupil, rng: Random, steps: int) -> None:
     learn(pupil, "look up", steps, loss_of)
 
 
-def answer(pupil: Pupil, rng: Random, steps: int, *, paint: bool, again: bool = False) -> None:
-    """Teach to answer: plain questions first, on imagined tokens; or all at once, on pictures or again."""
+def answer(pupil: Pupil, rng: Random, steps: int, *, paint: bool) -> None:
+    """Teach to answer: plain questions first, on imagined tokens; or all of them at once, on pictures."""
 
     def loss_of(step: int) -> Tensor:
         lesson = Lesson()
         if not paint:
-            drill_lesson(pupil, rng, 2 if again else 4, lesson)
-        at = 1.0 if paint or again else step / steps
+            drill_lesson(pupil, rng, 4, lesson)
+        at = 1.0 if paint else step / steps
         looks, plain = max(0.0, 1 - 4 * at), max(0.0, 1 - 2 * at)
         exam_lesson(pupil, rng, 6, lesson, paint=paint, looks=looks, plain=plain)
         return lesson_loss(pupil, lesson, paint=paint)
 
-    learn(pupil, "answer on pictures" if paint else "answer", steps, loss_of, AGAIN if again else 1.0)
+    learn(pupil, "answer on pictures" if paint else "answer", steps, loss_of)
 
 
 @dataclass(frozen=True)
@@ -153,16 +142,12 @@ class Steps:
         look_up: To find it.
         answer: On imagined tokens.
         real: On pictures.
-        more: On imagined tokens, the language model once more.
-        again: On pictures, once more.
     """
 
     see: int = 3600
     look_up: int = 200
     answer: int = 4000
     real: int = 1200
-    more: int = 5200
-    again: int = 700
 
 
 FULL, BLURRED = "full", "blurred"
@@ -196,17 +181,7 @@ def _taught(folder: Path, seed: int, steps: Steps) -> tuple[Any, Any]:
         pupil.model.load_state_dict(torch.load(half, weights_only=True), strict=False)
     pupil.model.train()
     answer(pupil, Random(f"pictures/{seed}"), steps.real, paint=True)
-    tower = [weight for name, weight in pupil.model.named_parameters() if "visual" in name]
-    _ask_gradients(tower, False)
-    answer(pupil, Random(f"more/{seed}"), steps.more, paint=False, again=True)
-    _ask_gradients(tower, True)
-    answer(pupil, Random(f"more pictures/{seed}"), steps.again, paint=True, again=True)
     return pupil.model.eval(), make_processor(pupil.tokenizer, SMALL)
-
-
-def _ask_gradients(weights: Sequence[Tensor], wanted: bool) -> None:
-    for weight in weights:
-        weight.requires_grad_(wanted)
 
 
 def _half(path: Path, seed: int, steps: Steps) -> None:
