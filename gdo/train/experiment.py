@@ -3,7 +3,6 @@
 Every step is taken up where it was left: subsets stand in the pool, runs and evaluations in the folder.
 """
 
-import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -219,7 +218,7 @@ def _select_once(pool: Path | str, preset: str, subset: str, count: int | None, 
         select(pool, preset, name=subset, count=count, seed=seed)
         return
     told, wanted = (
-        json.loads(known[0][0]),
+        orjson.loads(known[0][0]),
         load_preset(preset, count=count, seed=seed).model_dump(mode="json"),
     )
     if differs := [f"{name} was {told.get(name)}" for name in wanted if told.get(name) != wanted[name]]:
