@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 from browser import browser_page, browser_session
 
+from gdo.selectors import kept
+
 __all__ = ["browser_page", "browser_session"]
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
@@ -27,6 +29,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         if "slow" in item.keywords:
             item.add_marker(pytest.mark.skip(reason="slow: give --slow to run it"))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _keep_all() -> None:
+    """What selection read is kept of the smallest pools too."""
+    kept.FEWEST = 1
 
 
 @pytest.fixture(scope="session")

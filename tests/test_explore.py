@@ -31,7 +31,7 @@ from gdo.explore.frames import FrameCache, Wanted
 from gdo.explore.order import order_of
 from gdo.explore.save import _work_out
 from gdo.explore.serve import explore
-from gdo.explore.snapshot import stamp_of, take_snapshot
+from gdo.explore.snapshot import take_snapshot
 from gdo.explore.state import Explorer
 from gdo.explore.strangers import Strangers
 from gdo.explore.vectors import DIRECTIONS, VectorIndex
@@ -706,7 +706,7 @@ def test_selections_are_worked_out_ahead(pool: Path, tmp_path: Path, monkeypatch
 
 def test_a_process_that_is_ended_is_told_and_begun_anew(pool: Path, tmp_path: Path) -> None:
     explained = Explained(Pool(pool), tmp_path)
-    working = explained._working(("temp", stamp_of(Pool(pool))))
+    working = explained._working(("temp", Pool(pool).stamp()))
     working.end()
     with pytest.raises(GdoError, match="was ended; ask again"):
         explained.get("temp")

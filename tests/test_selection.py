@@ -196,7 +196,7 @@ def test_agrees_with_the_oracle_on_random_pools(
     for preset in changes:
         loaded = load_preset("temp", settings=as_settings(preset))
         with Pool(made.pool).read() as connection:
-            worked = work_out(read_pool(connection, loaded), loaded, [], "both")
+            worked = work_out(read_pool(Pool(made.pool), connection, loaded), loaded, [], "both")
         gaps = np.diff(np.sort(worked.scores.rho))
         assume(not ((gaps > 0) & (gaps < 1e-10)).any())
         agree(made, "temp", **preset)

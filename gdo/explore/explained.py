@@ -19,9 +19,8 @@ from threading import Lock
 from typing import Any
 
 from gdo.errors import GdoError
-from gdo.explore.snapshot import stamp_of
 from gdo.pool.child import end_with_parent
-from gdo.pool.store import Pool
+from gdo.pool.store import Pool, Stamp
 from gdo.selectors.explain import rework
 from gdo.selectors.select import Worked
 
@@ -29,7 +28,7 @@ MOST_KEPT = 8
 """Subsets whose selection is kept; each takes about 170 bytes of disk for a sample."""
 _ALIGNED = 64
 
-_Key = tuple[str, tuple[int, int]]
+_Key = tuple[str, Stamp]
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +115,7 @@ class Explained:
             UsageError: No such subset, or it was not selected.
             GdoError: The pool has changed since the subset was chosen, or the process failed.
         """
-        key = subset, stamp_of(self._pool)
+        key = subset, self._pool.stamp()
         try:
             return self._working(key).result()
         except GdoError:

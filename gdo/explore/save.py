@@ -58,7 +58,7 @@ def save_subset(explorer: Explorer, name: str, asked: ListAsked) -> dict[str, An
         with explorer.pool.read() as connection:
             if snapshot.is_stale():
                 raise GdoError("the pool was written to since it was opened here; refresh, then save again")
-            read = read_pool(connection, rules)
+            read = read_pool(explorer.pool, connection, rules)
         members, report = _work_out(read, rules, snapshot.arrays.ordinals(rows))
         with explorer.pool.write() as connection:
             if scalar(connection, "SELECT count(*) FROM subset WHERE subset = ?", [name]):

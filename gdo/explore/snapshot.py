@@ -21,7 +21,7 @@ from gdo.explore.rows import RowFile, write_rows
 from gdo.explore.strangers import Strangers, open_copy
 from gdo.explore.vectors import VectorIndex, read_vectors
 from gdo.pool.candidate import literal, quoted
-from gdo.pool.store import Pool
+from gdo.pool.store import Pool, Stamp
 
 _FILE = "pool.duckdb"
 _ROWS = "rows.arrow"
@@ -69,7 +69,7 @@ class Snapshot:
     """
 
     pool: Pool
-    stamp: tuple[int, int]
+    stamp: Stamp
     folder: CopyFolder
     connection: duckdb.DuckDBPyConnection
     columns: list[Told]
@@ -100,7 +100,7 @@ class Snapshot:
 
     def is_stale(self) -> bool:
         """Whether the pool was written to since."""
-        return stamp_of(self.pool) != self.stamp
+        return self.pool.stamp() != self.stamp
 
     def close(self) -> None:
         """Let go of the copy, and remove it; who is still being answered from it keeps it open."""
@@ -111,15 +111,6 @@ class Snapshot:
     def discard(self) -> None:
         """Remove the copy's files; who is being answered from it keeps it open to the end."""
         self.folder.remove()
-
-
-def stamp_of(pool: Pool) -> tuple[int, int]:
-    """Time and size of the pool's file; zeros where it is gone."""
-    try:
-        told = pool.path.stat()
-    except FileNotFoundError:
-        return 0, 0
-    return told.st_mtime_ns, told.st_size
 
 
 def take_snapshot(pool: Pool, strangers: Strangers, home: Path | None = None) -> Snapshot:
@@ -137,7 +128,7 @@ def take_snapshot(pool: Pool, strangers: Strangers, home: Path | None = None) ->
     file, rows_file = folder.path / _FILE, folder.path / _ROWS
     try:
         with pool.read() as connection:
-            stamp = stamp_of(pool)
+            stamp = pool.stamp()
             columns = told_columns(connection)
             _copy(connection, file)
             copy = open_copy(file)

@@ -10,7 +10,7 @@ import os
 import re
 import shutil
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from glob import escape
@@ -31,6 +31,11 @@ MEMORY_LIMIT = "600MB"
 """DuckDB's own buffers; beyond them it spills into the pool's side folder."""
 LOCK_WAIT = 120.0
 """Seconds to wait for another process to let go of the file."""
+
+Stamp = tuple[int, int, int, int]
+"""Time and size of a pool's file and of the log beside it, which hold what was committed."""
+Settled = Callable[[Stamp, Stamp], None]
+"""Called with the stamps of a pool before and after a change."""
 
 _LOCKED = "Could not set lock on file"
 
@@ -61,19 +66,31 @@ class Pool:
             connection.close()
 
     @contextmanager
-    def write(self) -> Iterator[duckdb.DuckDBPyConnection]:
-        """A connection in one transaction: committed at the end of the block, or nothing of it happened."""
+    def write(self, settled: Settled | None = None) -> Iterator[duckdb.DuckDBPyConnection]:
+        """A connection in one transaction: committed at the end of the block, or nothing of it happened.
+
+        `settled` is called after that, when all is in the file and nobody else can have written to it.
+        """
         self.folder.mkdir(exist_ok=True)
         if not self.path.exists():
             self._create()
         connection = self._connect(read_only=False)
+        before = self.stamp()
         try:
             connection.execute("BEGIN")
             _migrate(connection, self.path)
             yield connection
             connection.execute("COMMIT")
+            if settled:
+                connection.execute("CHECKPOINT")
+                settled(before, self.stamp())
         finally:
             connection.close()
+
+    def stamp(self) -> Stamp:
+        """What tells one state of the pool's file from another."""
+        log = self.path.with_name(self.path.name + ".wal")
+        return (*_time_and_size(self.path), *_time_and_size(log))
 
     def upgrade(self) -> None:
         """Bring a file that an older gdo made to this version's schema."""
@@ -114,6 +131,15 @@ class Pool:
                 pause = min(pause * 1.5, 1.0)
             except duckdb.Error as error:
                 raise _explain_open(self.path, error) from error
+
+
+def _time_and_size(path: Path) -> tuple[int, int]:
+    """Of a file; zeros where it is not there."""
+    try:
+        told = path.stat()
+    except FileNotFoundError:
+        return 0, 0
+    return told.st_mtime_ns, told.st_size
 
 
 def _without_progress_bar(connection: duckdb.DuckDBPyConnection) -> duckdb.DuckDBPyConnection:

@@ -166,7 +166,7 @@ _CODED = ", ".join(
 )
 # NULL as NaN and flags as numbers: what NumPy can take over as it is.
 _VALUES = ", ".join(f"coalesce({name}, 'nan'::DOUBLE) AS {name}" for name in SCORED)
-_QUERY = f"""
+QUERY = f"""
 SELECT
     ordinal, uid_hash, text_hash, question_hash, question_tokens, answer_tokens, answer_distinct,
     described::UTINYINT AS described, imported::UTINYINT AS imported,
@@ -183,7 +183,7 @@ def load_candidates(connection: duckdb.DuckDBPyConnection, preset: Preset) -> Ca
         UsageError: The pool has no sample.
     """
     parameters = {"target": preset.target_frames, "raw": preset.question_form == "raw"}
-    table = connection.sql(_QUERY, params=parameters).to_arrow_table()
+    table = connection.sql(QUERY, params=parameters).to_arrow_table()
     if not table.num_rows:
         raise UsageError("the pool has no samples; `gdo ingest POOL FILE...` first")
     ordinal = values_of(table["ordinal"], np.int64)

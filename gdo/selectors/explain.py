@@ -85,9 +85,10 @@ def rework(pool: Path | str, subset: str) -> Worked:
     digest = parameters.pop("guard_digest")
     folders, media_digest = parameters.pop("guard_media", []), parameters.pop("guard_media_digest", "")
     preset = Preset.model_validate(parameters)
-    media_guard = load_media_guard(Pool(pool), folders)
-    with Pool(pool).read() as connection:
-        read = read_pool(connection, preset, media_guard)
+    target = Pool(pool)
+    media_guard = load_media_guard(target, folders)
+    with target.read() as connection:
+        read = read_pool(target, connection, preset, media_guard)
     worked = work_out(read, preset, guards, guard_by)
     if (worked.guard.digest, media_guard.digest) != (digest, media_digest):
         raise GdoError(

@@ -5,6 +5,7 @@ import math
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +18,11 @@ from gdo.pool.columns import named, numbers
 from gdo.pool.store import Pool, record_run, scalar, utc_now, versions
 from gdo.selectors.bounds import Bounds, plan_bounds
 from gdo.selectors.budget import plan_budget
-from gdo.selectors.candidates import Candidates, Integers, Mask, load_candidates, unreadable
+from gdo.selectors.candidates import Candidates, Integers, Mask, unreadable
 from gdo.selectors.fill import Filled, fill
 from gdo.selectors.guard import Guard, GuardBy, load_guard
 from gdo.selectors.guard_media import NO_MEDIA, MediaGuard, Told, load_media_guard
+from gdo.selectors.kept import carry_on, read_candidates
 from gdo.selectors.near import Near, best_of_groups, with_near
 from gdo.selectors.preset import Preset, load_preset
 from gdo.selectors.score import Scores, ranking, score, tie_hash
@@ -104,13 +106,13 @@ def select(
     target = Pool(pool)
     media_guard = load_media_guard(target, folders, told)
     with target.read() as connection:
-        read = read_pool(connection, resolved, media_guard)
+        read = read_pool(target, connection, resolved, media_guard)
     worked = work_out(read, resolved, guards, guard_by)
     subset = name or resolved.name
     parameters = resolved.model_dump(mode="json") | {"guard": guards, "guard_by": guard_by}
     parameters["guard_digest"] = worked.guard.digest
     parameters |= {"guard_media": folders, "guard_media_digest": media_guard.digest}
-    with target.write() as connection:
+    with target.write(settled=partial(carry_on, target)) as connection:
         _store(connection, subset, worked, parameters)
         record_run(connection, "select", {"subset": subset, **parameters}, started)
     return Selection(subset, resolved, worked.fingerprint, worked.report)
@@ -136,10 +138,10 @@ _BAD_ROWS = "SELECT reason, count(*) FROM bad_row WHERE NOT kept GROUP BY reason
 
 
 def read_pool(
-    connection: duckdb.DuckDBPyConnection, preset: Preset, guard: MediaGuard = NO_MEDIA
+    pool: Pool, connection: duckdb.DuckDBPyConnection, preset: Preset, guard: MediaGuard = NO_MEDIA
 ) -> PoolRead:
-    """Read what a preset needs from an open pool."""
-    everything, near = load_candidates(connection, preset), None
+    """Read what a preset needs from a pool, which is open."""
+    everything, near = read_candidates(pool, connection, preset), None
     if preset.dedup == "near":
         everything, near = with_near(connection, everything)
     bad_rows = dict(connection.execute(_BAD_ROWS).fetchall())

@@ -1,0 +1,154 @@
+"""What selection keeps of a pool: used while nothing was written, never after."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import duckdb
+import pytest
+from selection_pools import POOLS, Made, image_row, make, members
+
+from gdo.pool.ingest import ingest
+from gdo.pool.store import Pool
+from gdo.selectors import kept
+from gdo.selectors.select import select
+
+
+@pytest.fixture
+def made(tmp_path: Path) -> Made:
+    """A pool of which `temp` was chosen once."""
+    made = make(tmp_path, *POOLS["rows without a sample"])
+    select(made.pool, "temp", count=12)
+    return made
+
+
+@pytest.fixture
+def queries(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Grows by one whenever the candidates are asked of the database."""
+    asked = list[str]()
+    ask = kept.load_candidates
+
+    def counted(*arguments):  # type: ignore[no-untyped-def]
+        asked.append("query")
+        return ask(*arguments)
+
+    monkeypatch.setattr(kept, "load_candidates", counted)
+    return asked
+
+
+def chosen(pool: Path, preset: str = "temp", **options: int) -> tuple[object, ...]:
+    """What a selection gives and stores."""
+    done = select(pool, preset, name="again", **options)
+    return done.fingerprint, done.report, members(pool, "again"), members(pool, "again", "uniform")
+
+
+def anew(pool: Path, preset: str = "temp", **options: int) -> tuple[object, ...]:
+    """The same, with nothing kept."""
+    shutil.rmtree(kept.home(Pool(pool)))
+    return chosen(pool, preset, **options)
+
+
+def test_another_preset_asks_no_query_and_gives_the_same(made: Made, queries: list[str]) -> None:
+    found = [chosen(made.pool, preset, count=12) for preset in ("temp", "minloss", "diverse")]
+    assert not queries
+    assert found == [anew(made.pool, preset, count=12) for preset in ("temp", "minloss", "diverse")]
+    assert len(queries) == 3
+
+
+def test_a_write_by_another_client_makes_it_void(made: Made, queries: list[str]) -> None:
+    before = chosen(made.pool, count=12)
+    with duckdb.connect(made.pool) as connection:
+        connection.execute("UPDATE imported SET loss_video = 10 - loss_video")
+    after = chosen(made.pool, count=12)
+    assert len(queries) == 1
+    assert after[0] != before[0]
+    assert after == anew(made.pool, count=12)
+
+
+KILLED = """
+import os, signal, sys, duckdb
+connection = duckdb.connect(sys.argv[1])
+connection.execute("UPDATE imported SET loss_video = 10 - loss_video")
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_what_a_killed_writer_committed_makes_it_void(made: Made, queries: list[str]) -> None:
+    before = chosen(made.pool, count=12)
+    time = made.pool.stat().st_mtime_ns
+    killed = subprocess.run([sys.executable, "-c", KILLED, made.pool], check=False)
+    assert killed.returncode == -signal.SIGKILL
+    assert made.pool.stat().st_mtime_ns == time  # it stands in the log beside the file
+    after = chosen(made.pool, count=12)
+    assert len(queries) == 1
+    assert after[0] != before[0]
+
+
+def test_a_write_between_reading_and_storing_is_not_carried_on(
+    made: Made, queries: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stored = Pool.write
+
+    def written_to(self: Pool, **arguments):  # type: ignore[no-untyped-def]
+        with duckdb.connect(self.path) as connection:
+            connection.execute("UPDATE imported SET loss_video = 10 - loss_video")
+        return stored(self, **arguments)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Pool, "write", written_to)
+        late = chosen(made.pool, count=12)
+    assert not queries
+    after = chosen(made.pool, count=12)
+    assert len(queries) == 1
+    assert after[0] != late[0]
+
+
+def test_more_samples_and_other_rules_are_read_anew(made: Made, queries: list[str], tmp_path: Path) -> None:
+    select(made.pool, "temp", count=12, settings=["target_frames=3"])
+    select(made.pool, "temp", count=12, settings=["question_form=raw"])
+    assert len(queries) == 2
+    select(made.pool, "minloss", count=12, settings=["question_form=raw"])
+    assert len(queries) == 2
+    rows = make(tmp_path / "more", [image_row(900 + n, (f"which {n}", "this")) for n in range(9)])
+    assert rows.images
+    ingest(made.pool, [rows.images])
+    found = select(made.pool, "minloss", count=12, settings=["question_form=raw"])
+    assert len(queries) == 3
+    assert found.report["uniform_count"] == 120
+
+
+@pytest.mark.parametrize("harm", ["cut", "gone", "no index", "half an index"])
+def test_what_is_damaged_is_read_anew(harm: str, made: Made, queries: list[str]) -> None:
+    home = kept.home(Pool(made.pool))
+    (column,) = home.glob("*/text_hash.npy")
+    if harm == "cut":
+        os.truncate(column, column.stat().st_size - 8)
+    elif harm == "gone":
+        shutil.rmtree(column.parent)
+    elif harm == "no index":
+        (home / "index.json").unlink()
+    else:
+        os.truncate(home / "index.json", 20)
+    found = chosen(made.pool, count=12)
+    assert len(queries) == 1
+    assert chosen(made.pool, count=12) == found
+    assert len(queries) == 1
+
+
+def test_where_nothing_can_be_kept_selection_goes_on(made: Made, queries: list[str]) -> None:
+    home = kept.home(Pool(made.pool))
+    shutil.rmtree(home)
+    home.write_text("a file where the folder should be")
+    assert chosen(made.pool, count=12) == chosen(made.pool, count=12)
+    assert len(queries) == 2
+
+
+def test_only_the_newest_is_kept(made: Made) -> None:
+    with duckdb.connect(made.pool) as connection:
+        connection.execute("UPDATE imported SET loss_video = 10 - loss_video")
+    chosen(made.pool, count=12)
+    folders = [item for item in kept.home(Pool(made.pool)).iterdir() if item.is_dir()]
+    assert len(folders) == 1
