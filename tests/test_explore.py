@@ -561,7 +561,7 @@ def test_others_write_while_it_is_open_and_it_says_so(pool: Path, tmp_path: Path
         assert not answer["stale"]
         assert "new" in {subset["subset"] for subset in answer["subsets"]}
         assert len(all_uids(client, filter={"subsets": [{"subset": "new"}]})) == 9
-    assert not list(tmp_path.glob("gdo-explore-*"))
+    assert not list(tmp_path.glob("gdo-copy-*"))
 
 
 def test_a_saved_filter_is_a_subset_like_others(pool: Path, tmp_path: Path) -> None:
@@ -648,7 +648,7 @@ def test_a_failed_copy_leaves_nothing(tmp_path: Path) -> None:
     (tmp_path / "pool.duckdb").write_bytes(b"no database")
     with pytest.raises(Exception, match="cannot be opened"):
         take_snapshot(Pool(tmp_path / "pool.duckdb"), Strangers(), tmp_path)
-    assert not list(tmp_path.glob("gdo-explore-*"))
+    assert not list(tmp_path.glob("gdo-copy-*"))
 
 
 # What is done ahead, and what killed processes leave
@@ -720,10 +720,10 @@ def test_a_process_that_is_ended_is_told_and_begun_anew(pool: Path, tmp_path: Pa
 
 def test_the_next_explorer_removes_what_a_killed_one_left(pool: Path, tmp_path: Path) -> None:
     with started(pool, tmp_path):
-        (left,) = tmp_path.glob("gdo-explore-*")
+        (left,) = tmp_path.glob("gdo-copy-*")
         with Explorer(pool, home=tmp_path):
             assert left.exists()  # it is in use
     with Explorer(pool, home=tmp_path) as explorer:
-        assert list(tmp_path.glob("gdo-explore-*")) == [explorer.snapshot.folder.path]
+        assert list(tmp_path.glob("gdo-copy-*")) == [explorer.snapshot.folder.path]
         assert explorer.snapshot.folder.path != left
-    assert not list(tmp_path.glob("gdo-explore-*"))
+    assert not list(tmp_path.glob("gdo-copy-*"))

@@ -214,7 +214,7 @@ def test_it_ends_when_it_is_told_to_and_leaves_nothing(pool: Path, tmp_path: Pat
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as server:
         assert server.stdout
         assert "http://127.0.0.1:" in server.stdout.readline()
-        assert list(aside.glob("gdo-explore-*"))
+        assert list(aside.glob("gdo-copy-*"))
         server.terminate()
         assert server.wait(60) == 0
     assert not list(aside.iterdir())

@@ -16,11 +16,11 @@ import duckdb
 
 from gdo.explore.arrays import Arrays
 from gdo.explore.columns import Told, find_facets, find_numbers, told_columns
-from gdo.explore.folder import CopyFolder
 from gdo.explore.rows import RowFile, write_rows
 from gdo.explore.strangers import Strangers, open_copy
 from gdo.explore.vectors import VectorIndex, read_vectors
 from gdo.pool.candidate import literal, quoted
+from gdo.pool.copies import CopyFolder
 from gdo.pool.store import Pool, Stamp
 
 _FILE = "pool.duckdb"

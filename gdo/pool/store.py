@@ -45,11 +45,12 @@ class OlderSchemaError(UsageError):
 
 
 class Pool:
-    """A pool on disk: the DuckDB file and the folder of side files beside it, `<file>.d/`."""
+    """A pool on disk: the DuckDB file, its log if there is one, and the folder of side files, `<file>.d/`."""
 
     def __init__(self, path: Path | str, *, create: bool = False) -> None:
         self.path = Path(os.path.normpath(Path(path).absolute()))
         self.folder = self.path.with_name(self.path.name + ".d")
+        self.log = self.path.with_name(self.path.name + ".wal")
         if not create and not self.path.exists():
             raise UsageError(f"there is no pool at {self.path}; `gdo ingest {path} FILE...` makes one")
         if create and not self.path.parent.is_dir():
@@ -89,8 +90,7 @@ class Pool:
 
     def stamp(self) -> Stamp:
         """What tells one state of the pool's file from another."""
-        log = self.path.with_name(self.path.name + ".wal")
-        return (*_time_and_size(self.path), *_time_and_size(log))
+        return (*_time_and_size(self.path), *_time_and_size(self.log))
 
     def upgrade(self) -> None:
         """Bring a file that an older gdo made to this version's schema."""
@@ -105,7 +105,7 @@ class Pool:
         """Put an empty pool in place, whole, so that a killed first ingest leaves no half of one."""
         with locked(self.folder):
             if not self.path.exists():
-                self.path.with_name(self.path.name + ".wal").unlink(missing_ok=True)
+                self.log.unlink(missing_ok=True)
                 for half_made in self.path.parent.glob(f".{escape(self.path.name)}.*.part*"):
                     half_made.unlink()
                 write_aside(self.path, _make)

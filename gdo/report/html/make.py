@@ -9,6 +9,7 @@ from typing import Any
 from gdo import __version__
 from gdo.errors import UsageError
 from gdo.pool.atomic import write_output
+from gdo.pool.copies import read_copy
 from gdo.pool.store import Pool, utc_now
 from gdo.report.html.blocks import Section
 from gdo.report.html.glance import glance_section
@@ -63,7 +64,7 @@ def report(
     runs: Sequence[str] = (),
     progress: Progress | None = None,
 ) -> ReportMade:
-    """Write a pool's report. The pool is held for reading while it is counted, not while media are read.
+    """Write a pool's report, from a copy of it: the pool is not held while it is counted.
 
     How diverse the instructions are is shown as `gdo.report.sparrow.keep_diversity` kept it.
 
@@ -81,7 +82,7 @@ def report(
     given = read_runs(runs)
     target = Pool(pool)
     target.upgrade()
-    with target.read() as connection:
+    with read_copy(target) as connection:
         source = Source(connection, target.path.parent)
         sections = _sections(source, subsets, kept_diversity(pool), progress or _quiet)
         sections.append(trajectories_section([*given, *stored_runs(source, given)]))
