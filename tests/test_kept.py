@@ -146,6 +146,25 @@ def test_where_nothing_can_be_kept_selection_goes_on(made: Made, queries: list[s
     assert len(queries) == 2
 
 
+def test_a_full_disk_is_left_as_it_was(
+    made: Made, queries: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home, save = kept.home(Pool(made.pool)), kept.np.save
+    shutil.rmtree(home)
+
+    def full(path: Path, array: object) -> None:
+        save(path, array)
+        if path.name == "text_hash.npy":
+            raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(kept.np, "save", full)
+        chosen(made.pool, count=12)
+    assert not list(home.iterdir())
+    chosen(made.pool, count=12)
+    assert len(queries) == 2
+
+
 def test_only_the_newest_is_kept(made: Made) -> None:
     with duckdb.connect(made.pool) as connection:
         connection.execute("UPDATE imported SET loss_video = 10 - loss_video")

@@ -64,17 +64,19 @@ def _keep(pool: Pool, stamp: Stamp, preset: Preset, candidates: Candidates) -> N
     if len(candidates) < FEWEST or coarse:
         return
     arrays = home(pool) / f"{stamp[0]}-{os.getpid()}"
-    with suppress(OSError):
-        shutil.rmtree(arrays, ignore_errors=True)
-        arrays.mkdir(parents=True)
+    try:
+        arrays.mkdir(parents=True, exist_ok=True)
         for name, array in _arrays(candidates).items():
             np.save(arrays / f"{name}.npy", array)
         names = {name: field.names for name, field in _fields(candidates).items()}
         asked = {"stamp": list(stamp), "asked": _asked(preset)}
         _write_index(pool, {"arrays": arrays.name, "names": names, **asked})
-        for other in home(pool).iterdir():
-            if other.is_dir() and other != arrays:
-                shutil.rmtree(other, ignore_errors=True)
+    except OSError:
+        shutil.rmtree(arrays, ignore_errors=True)
+        return
+    for other in home(pool).iterdir():
+        if other.is_dir() and other != arrays:
+            shutil.rmtree(other, ignore_errors=True)
 
 
 def _kept(pool: Pool, stamp: Stamp, preset: Preset) -> Candidates | None:
