@@ -13,7 +13,7 @@ demo: $(VENV)/ready
 
 # A process per core, and one thread each: with more, torch waits for itself.
 test: $(VENV)/ready
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadgroup
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadgroup --durations 25
 
 check: $(VENV)/ready
 	$(BIN)/ruff format --check gdo tests benchmarks docs

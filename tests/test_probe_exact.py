@@ -17,6 +17,7 @@ from gdo.descriptors.probe.load import load_probe, read_card
 from gdo.descriptors.probe.questions import ask_temporal
 from gdo.descriptors.probe.sampling import TRIES, jaccard, pick
 from gdo.descriptors.probe.scorer import ModelProbe
+from gdo.descriptors.probe.states import embed_media
 from gdo.errors import GdoError
 from gdo.pool.frames import FrameBudget, Frames, MediaInfo
 from gdo.pool.media import read_frames
@@ -169,6 +170,16 @@ def test_values_do_not_depend_on_batches(folder: Path) -> None:
         for a, b in zip(of_group, of_alone, strict=True):
             assert a.loss_video == pytest.approx(b.loss_video, rel=1e-5)
             assert a.self_consistency == pytest.approx(b.self_consistency)
+
+
+def test_threads_that_make_tensors_change_nothing(folder: Path) -> None:
+    probe, groups = probe_of(folder), mixed_groups(2) * 3
+    probe.ahead = 5
+    media = [group.media[0] for group in groups]
+    alone, vectors = probe.score(groups, losses=True, stability=False), embed_media(probe, media)
+    probe.threads = 4
+    assert probe.score(groups, losses=True, stability=False) == alone
+    assert np.array_equal(embed_media(probe, media), vectors)
 
 
 def test_little_is_padding(folder: Path) -> None:

@@ -22,8 +22,8 @@ from gdo.pool.candidate import VALUE_COLUMNS
 from gdo.pool.columns import null_as_nan, numbers
 from gdo.pool.readers import READERS, Block, Lines, detect
 from gdo.pool.rows import BadRowError
+from gdo.pool.threads import MAX_THREADS, in_threads
 from gdo.pool.typed import read_objects
-from gdo.pool.workers import MAX_THREADS, in_threads
 
 if TYPE_CHECKING:
     from gdo.descriptors.importing import ImportReport

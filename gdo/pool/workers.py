@@ -1,38 +1,20 @@
-"""Threads that work in order; who parses a file: they where its rows are regular, else processes."""
+"""Who parses a file: threads where its rows are regular, else processes."""
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
+from collections.abc import Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from itertools import chain
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Self, TypeVar
+from typing import Self
 
 from gdo.errors import GdoError
 from gdo.pool.child import end_with_parent
 from gdo.pool.readers import Block
 from gdo.pool.regular import RegularReader
 from gdo.pool.samples import BlockResult, Settings, parse_block, without_garbage_collection
-
-MAX_THREADS = 8
-"""Of one process: memory stays bounded on a machine of any size."""
-
-
-Item = TypeVar("Item")
-Result = TypeVar("Result")
-
-
-def in_threads(function: Callable[[Item], Result], items: Iterable[Item], threads: int) -> Iterator[Result]:
-    """What a function gives for each item, in order; at most two items are in flight for each thread."""
-    waiting: deque[Future[Result]] = deque()
-    with ThreadPoolExecutor(threads) as executor:
-        for item in items:
-            waiting.append(executor.submit(function, item))
-            if len(waiting) >= 2 * threads:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
+from gdo.pool.threads import MAX_THREADS, in_threads
 
 
 class Workers:

@@ -29,6 +29,8 @@ WHOLE_BYTES = 2**28
 """Model folders up to this size are hashed whole, larger ones by the ends of their files."""
 BUDGETS = {"cpu": (512, 8192), "cuda": (4096, 65536)}
 """Positions of a row and of a batch."""
+MOST_THREADS = 8
+"""That make tensors ahead of a GPU; half of a millisecond a picture on one core."""
 TOLERANCE = {torch.float32: 1e-3, torch.bfloat16: 5e-2}
 """Largest relative difference to one sample at a time that the trees may show."""
 
@@ -132,6 +134,8 @@ def make_probe(card: ProbeCard, processor: Any, model: Any) -> ModelProbe:
     _refuse_context((card.settings.budget.frames or 1) * tokens(side, side), context)
     reason = _why_not_shared(probe)
     probe.shares = reason is None
+    if device.type == "cuda":  # else the cores are the model's
+        probe.threads = min(MOST_THREADS, torch.get_num_threads())
     details = {
         "attention": _told_attention(model),
         "context": context,

@@ -1,9 +1,12 @@
 """The probe at work: batches of groups in, losses and stability of every sample out."""
 
 import math
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
+from typing import TypeVar
+
+import torch
 
 from gdo.descriptors.probe.chat import Chat, show_media
 from gdo.descriptors.probe.contract import Asked, Group, ProbeCard, Scored
@@ -13,9 +16,12 @@ from gdo.descriptors.probe.plain import plain_answers, plain_loss
 from gdo.descriptors.probe.questions import STATIC, TEMPORAL, ask_temporal
 from gdo.descriptors.probe.sampling import jaccard, sample_answers
 from gdo.errors import GdoError
+from gdo.pool.threads import in_threads
 
 CHARACTERS_PER_TOKEN = 3
 TEMPLATE_TOKENS = 16
+
+Item = TypeVar("Item")
 
 
 @dataclass(slots=True)
@@ -63,6 +69,7 @@ class ModelProbe:
         shares: Samples of one medium share its tokens; otherwise each is scored by itself.
         picture_tokens: Tokens of one picture of [height, width].
         ahead: Groups that are made into tensors together, while the model computes those before.
+        threads: Threads that make them, each on one core.
     """
 
     card: ProbeCard
@@ -72,6 +79,7 @@ class ModelProbe:
     picture_tokens: Callable[[int, int], int]
     shares: bool = True
     ahead: int = 32
+    threads: int = 1
 
     def cost(self, group: Group) -> int:
         """Token positions that the group takes up, media included, about."""
@@ -154,22 +162,27 @@ class ModelProbe:
     def _ahead(
         self, tasks: list[tuple[Group, list[int]]], sheet: _Sheet, losses: bool
     ) -> Iterator[list[Tree]]:
-        """Trees of media and blind ones by the lot, the next lot made in a thread while one is computed."""
+        """Trees of media and blind ones by the lot; threads make the next lot while one is computed."""
 
-        def make(lot: list[tuple[Group, list[int]]]) -> list[Tree]:
-            trees = list[Tree]()
-            for group, samples in lot:
-                trees += self._media_trees(group, samples, sheet, losses)
-                trees += self._blind_trees(group, samples, sheet) if losses else ()
-            return trees
+        def make(task: tuple[Group, list[int]]) -> list[Tree]:
+            trees = self._media_trees(*task, sheet, losses)
+            return [*trees, *self._blind_trees(*task, sheet)] if losses else trees
 
-        lots = [tasks[i : i + self.ahead] for i in range(0, len(tasks), self.ahead)]
-        with ThreadPoolExecutor(1) as thread:
-            coming = [thread.submit(make, lot) for lot in lots[:1]]
-            for number in range(len(lots)):
-                trees = coming.pop().result()
-                coming = [thread.submit(make, lot) for lot in lots[number + 1 : number + 2]]
-                yield trees
+        made = self.in_threads(make, tasks, self.ahead)
+        while lot := list(islice(made, self.ahead)):
+            yield [tree for trees in lot for tree in trees]
+
+    def in_threads(
+        self, make: Callable[[Item], list[Tree]], items: Iterable[Item], ahead: int
+    ) -> Iterator[list[Tree]]:
+        """What is made of each item, in order, by threads that work up to `ahead` items before."""
+
+        def on_one_core(item: Item) -> list[Tree]:
+            if self.threads > 1:
+                torch.set_num_threads(1)
+            return make(item)
+
+        return in_threads(on_one_core, items, self.threads, ahead)
 
     def _media_trees(self, group: Group, samples: list[int], sheet: _Sheet, losses: bool) -> list[Tree]:
         """Trees of the samples that can be shown their media; the others get the reason."""

@@ -33,11 +33,13 @@ def embed_media(probe: ModelProbe, media: Sequence[Frames]) -> Vectors:
     blank = Asked("", "", "")
     if not probe.shares:
         return np.stack([_embed_plain(probe, blank, frames, ids) for frames in media])
-    trees = [
-        tree
-        for number, frames in enumerate(media)
-        for tree in probe.chat.media_trees(Group((frames,), (blank,)), [number], answer=False)
-    ]
+
+    def make(numbered: tuple[int, Frames]) -> list[Tree]:
+        number, frames = numbered
+        return probe.chat.media_trees(Group((frames,), (blank,)), [number], answer=False)
+
+    made = probe.in_threads(make, enumerate(media), len(media))
+    trees = [tree for trees in made for tree in trees]
     return _embed_trees(probe, trees, len(media), lambda states: torch.isin(states.packed.ids, ids))
 
 
