@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from browser import browser_page, browser_session
 
-from gdo.selectors import kept
+from gdo.selectors import cache
 
 __all__ = ["browser_page", "browser_session"]
 
@@ -32,9 +32,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _keep_all() -> None:
-    """What selection read is kept of the smallest pools too."""
-    kept.FEWEST = 1
+def _cache_all() -> None:
+    """Selection caches the smallest pools too."""
+    cache.MIN_SAMPLES = 1
 
 
 @pytest.fixture(scope="session")

@@ -3,6 +3,7 @@
 import json
 import math
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -180,6 +181,18 @@ def test_threads_that_make_tensors_change_nothing(folder: Path) -> None:
     probe.threads = 4
     assert probe.score(groups, losses=True, stability=False) == alone
     assert np.array_equal(embed_media(probe, media), vectors)
+
+
+def test_threads_that_make_tensors_leave_torch_its_own(folder: Path) -> None:
+    probe, before = probe_of(folder), torch.get_num_threads()
+    probe.threads = 2
+    torch.set_num_threads(3)
+    try:
+        probe.score(mixed_groups(2), losses=True, stability=False)
+        with ThreadPoolExecutor(1) as fresh:
+            assert fresh.submit(torch.get_num_threads).result() == torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_little_is_padding(folder: Path) -> None:

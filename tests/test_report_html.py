@@ -4,8 +4,6 @@ import html
 import json
 import math
 import re
-import subprocess
-import sys
 from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from pathlib import Path
@@ -597,22 +595,6 @@ def test_others_may_write_while_it_counts(tmp_path):
     made = report(bare, tmp_path / "bare.html", progress=write)
     assert told and made.samples == 3
     assert len(read_charts(made.path)) > 0
-    assert not list(Pool(bare).folder.glob("gdo-copy-*"))
-
-
-KILLED = """
-import duckdb, os, sys
-connection = duckdb.connect(sys.argv[1])
-connection.execute("DELETE FROM sample WHERE line = 1")
-os.kill(os.getpid(), 9)
-"""
-
-
-def test_what_a_killed_writer_committed_is_in_it(tmp_path):
-    bare = make(tmp_path / "bare", [image_row(n, ("What?", "That.")) for n in range(3)]).pool
-    subprocess.run([sys.executable, "-c", KILLED, bare], check=False)
-    assert Pool(bare).log.exists()
-    assert report(bare, tmp_path / "bare.html").samples == 2
 
 
 def test_only_the_named_subsets_are_shown(pool, tmp_path):

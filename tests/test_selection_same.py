@@ -23,7 +23,7 @@ from selection_pools import (
 )
 
 from gdo.pool.store import Pool
-from gdo.selectors import kept
+from gdo.selectors.cache import cache_folder
 from gdo.selectors.preset import load_preset
 from gdo.selectors.select import read_pool, select, work_out
 
@@ -31,7 +31,7 @@ from gdo.selectors.select import read_pool, select, work_out
 def digest(pool: Path, connection: duckdb.DuckDBPyConnection, **changes: Any) -> str:
     """Everything a selection gives, to the last bit, by queries alone."""
     preset = load_preset("temp", settings=as_settings(changes))
-    shutil.rmtree(kept.home(Pool(pool)), ignore_errors=True)
+    shutil.rmtree(cache_folder(Pool(pool)), ignore_errors=True)
     worked = work_out(read_pool(Pool(pool), connection, preset), preset, [], "both")
     parts = [worked.fingerprint, worked.filled.chosen, worked.filled.stages, worked.uniform.tolist()]
     parts += [worked.scores.rho.tolist(), worked.report]

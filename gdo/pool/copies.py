@@ -5,11 +5,11 @@ behind are removed.
 """
 
 import fcntl
-import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
+from glob import escape
 from pathlib import Path
 
 import duckdb
@@ -48,18 +48,33 @@ class CopyFolder:
 
 @contextmanager
 def read_copy(pool: Pool) -> Iterator[duckdb.DuckDBPyConnection]:
-    """A read-only connection to a copy of a pool's file; the pool itself is held only while it is copied."""
-    folder = CopyFolder(pool.folder if os.access(pool.folder, os.W_OK) else None)
-    try:
-        copy = Pool(folder.path / pool.path.name, create=True)
-        with pool.read():
-            shutil.copyfile(pool.path, copy.path)
-            if pool.log.exists():
-                shutil.copyfile(pool.log, copy.log)
+    """A read-only connection to a copy of a pool's file, which is held only while it is copied.
+
+    Where there is no room for a copy beside the pool, the connection is to the pool itself.
+    """
+    with ExitStack() as held:
+        copy = pool
+        with suppress(OSError):
+            folder = CopyFolder(pool.folder)
+            held.callback(folder.remove)
+            copy = _copied(pool, folder)
         with copy.read() as connection:
             yield connection
-    finally:
+
+
+def _copied(pool: Pool, folder: CopyFolder) -> Pool:
+    """A pool's file and its logs in another folder, which is removed again where it has no room."""
+    copy = Pool(folder.path / pool.path.name, create=True)
+    try:
+        copy.folder.mkdir()
+        with pool.read():
+            for log in pool.path.parent.glob(f"{escape(pool.path.name)}.wal*"):
+                shutil.copyfile(log, folder.path / log.name)
+            shutil.copyfile(pool.path, copy.path)  # last: closing the file ends DuckDB's lock on it
+    except OSError:
         folder.remove()
+        raise
+    return copy
 
 
 def _remove_left(home: Path) -> None:

@@ -34,7 +34,7 @@ LOCK_WAIT = 120.0
 
 Stamp = tuple[int, int, int, int]
 """Time and size of a pool's file and of the log beside it, which hold what was committed."""
-Settled = Callable[[Stamp, Stamp], None]
+AfterCommit = Callable[[Stamp, Stamp], None]
 """Called with the stamps of a pool before and after a change."""
 
 _LOCKED = "Could not set lock on file"
@@ -67,10 +67,10 @@ class Pool:
             connection.close()
 
     @contextmanager
-    def write(self, settled: Settled | None = None) -> Iterator[duckdb.DuckDBPyConnection]:
+    def write(self, after_commit: AfterCommit | None = None) -> Iterator[duckdb.DuckDBPyConnection]:
         """A connection in one transaction: committed at the end of the block, or nothing of it happened.
 
-        `settled` is called after that, when all is in the file and nobody else can have written to it.
+        `after_commit` is called when all is in the file and no other process can have written to it.
         """
         self.folder.mkdir(exist_ok=True)
         if not self.path.exists():
@@ -82,9 +82,10 @@ class Pool:
             _migrate(connection, self.path)
             yield connection
             connection.execute("COMMIT")
-            if settled:
-                connection.execute("CHECKPOINT")
-                settled(before, self.stamp())
+            if after_commit:
+                with suppress(duckdb.Error):  # it is committed without the checkpoint too
+                    connection.execute("CHECKPOINT")
+                    after_commit(before, self.stamp())
         finally:
             connection.close()
 

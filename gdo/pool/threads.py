@@ -13,7 +13,11 @@ Result = TypeVar("Result")
 
 
 def in_threads(
-    function: Callable[[Item], Result], items: Iterable[Item], threads: int, ahead: int | None = None
+    function: Callable[[Item], Result],
+    items: Iterable[Item],
+    threads: int,
+    ahead: int | None = None,
+    begin: Callable[[], object] | None = None,
 ) -> Iterator[Result]:
     """What a function gives for each item, in order.
 
@@ -22,9 +26,10 @@ def in_threads(
         items: Taken as they are needed.
         threads: How many.
         ahead: Items in flight at most; default two for each thread.
+        begin: Called once in each thread.
     """
     waiting: deque[Future[Result]] = deque()
-    with ThreadPoolExecutor(threads) as executor:
+    with ThreadPoolExecutor(threads, initializer=begin) as executor:
         for item in items:
             waiting.append(executor.submit(function, item))
             if len(waiting) >= (ahead or 2 * threads):

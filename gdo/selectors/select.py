@@ -18,11 +18,11 @@ from gdo.pool.columns import named, numbers
 from gdo.pool.store import Pool, record_run, scalar, utc_now, versions
 from gdo.selectors.bounds import Bounds, plan_bounds
 from gdo.selectors.budget import plan_budget
+from gdo.selectors.cache import read_candidates, revalidate
 from gdo.selectors.candidates import Candidates, Integers, Mask, unreadable
 from gdo.selectors.fill import Filled, fill
 from gdo.selectors.guard import Guard, GuardBy, load_guard
 from gdo.selectors.guard_media import NO_MEDIA, MediaGuard, Told, load_media_guard
-from gdo.selectors.kept import carry_on, read_candidates
 from gdo.selectors.near import Near, best_of_groups, with_near
 from gdo.selectors.preset import Preset, load_preset
 from gdo.selectors.score import Scores, ranking, score, tie_hash
@@ -112,7 +112,7 @@ def select(
     parameters = resolved.model_dump(mode="json") | {"guard": guards, "guard_by": guard_by}
     parameters["guard_digest"] = worked.guard.digest
     parameters |= {"guard_media": folders, "guard_media_digest": media_guard.digest}
-    with target.write(settled=partial(carry_on, target)) as connection:
+    with target.write(after_commit=partial(revalidate, target)) as connection:
         _store(connection, subset, worked, parameters)
         record_run(connection, "select", {"subset": subset, **parameters}, started)
     return Selection(subset, resolved, worked.fingerprint, worked.report)

@@ -6,6 +6,7 @@ scoring a few made-up samples both ways.
 
 import hashlib
 import json
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -22,6 +23,7 @@ from gdo.descriptors.probe.scorer import ModelProbe
 from gdo.descriptors.probe.vision import group_pictures
 from gdo.errors import GdoError, UsageError
 from gdo.pool.frames import Frames, MediaInfo
+from gdo.pool.threads import MAX_THREADS
 
 PROXY_FILE = "gdo.json"
 """What marks a folder as a self-proxy's; it holds the settings that it was trained for."""
@@ -29,8 +31,6 @@ WHOLE_BYTES = 2**28
 """Model folders up to this size are hashed whole, larger ones by the ends of their files."""
 BUDGETS = {"cpu": (512, 8192), "cuda": (4096, 65536)}
 """Positions of a row and of a batch."""
-MOST_THREADS = 8
-"""That make tensors ahead of a GPU; half of a millisecond a picture on one core."""
 TOLERANCE = {torch.float32: 1e-3, torch.bfloat16: 5e-2}
 """Largest relative difference to one sample at a time that the trees may show."""
 
@@ -135,7 +135,8 @@ def make_probe(card: ProbeCard, processor: Any, model: Any) -> ModelProbe:
     reason = _why_not_shared(probe)
     probe.shares = reason is None
     if device.type == "cuda":  # else the cores are the model's
-        probe.threads = min(MOST_THREADS, torch.get_num_threads())
+        cores = int(os.environ.get("OMP_NUM_THREADS") or len(os.sched_getaffinity(0)))
+        probe.threads = min(MAX_THREADS, cores)
     details = {
         "attention": _told_attention(model),
         "context": context,

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import islice
 from typing import TypeVar
 
@@ -176,13 +177,14 @@ class ModelProbe:
         self, make: Callable[[Item], list[Tree]], items: Iterable[Item], ahead: int
     ) -> Iterator[list[Tree]]:
         """What is made of each item, in order, by threads that work up to `ahead` items before."""
-
-        def on_one_core(item: Item) -> list[Tree]:
-            if self.threads > 1:
-                torch.set_num_threads(1)
-            return make(item)
-
-        return in_threads(on_one_core, items, self.threads, ahead)
+        if self.threads == 1:
+            yield from in_threads(make, items, 1, ahead)
+            return
+        before = torch.get_num_threads()
+        try:
+            yield from in_threads(make, items, self.threads, ahead, partial(torch.set_num_threads, 1))
+        finally:
+            torch.set_num_threads(before)  # threads that begin later take over what was set last
 
     def _media_trees(self, group: Group, samples: list[int], sheet: _Sheet, losses: bool) -> list[Tree]:
         """Trees of the samples that can be shown their media; the others get the reason."""

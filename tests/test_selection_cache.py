@@ -1,4 +1,4 @@
-"""What selection keeps of a pool: used while nothing was written, never after."""
+"""The cache of candidates: used while nothing was written to the pool, never after."""
 
 import os
 import shutil
@@ -13,7 +13,10 @@ from selection_pools import POOLS, Made, image_row, make, members
 
 from gdo.pool.ingest import ingest
 from gdo.pool.store import Pool
-from gdo.selectors import kept
+from gdo.selectors import cache
+from gdo.selectors import select as selecting
+from gdo.selectors.cache import cache_folder
+from gdo.selectors.preset import load_preset
 from gdo.selectors.select import select
 
 
@@ -29,13 +32,13 @@ def made(tmp_path: Path) -> Made:
 def queries(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Grows by one whenever the candidates are asked of the database."""
     asked = list[str]()
-    ask = kept.load_candidates
+    ask = cache.load_candidates
 
     def counted(*arguments):  # type: ignore[no-untyped-def]
         asked.append("query")
         return ask(*arguments)
 
-    monkeypatch.setattr(kept, "load_candidates", counted)
+    monkeypatch.setattr(cache, "load_candidates", counted)
     return asked
 
 
@@ -46,8 +49,8 @@ def chosen(pool: Path, preset: str = "temp", **options: int) -> tuple[object, ..
 
 
 def anew(pool: Path, preset: str = "temp", **options: int) -> tuple[object, ...]:
-    """The same, with nothing kept."""
-    shutil.rmtree(kept.home(Pool(pool)))
+    """The same, with nothing cached."""
+    shutil.rmtree(cache_folder(Pool(pool)))
     return chosen(pool, preset, **options)
 
 
@@ -87,7 +90,7 @@ def test_what_a_killed_writer_committed_makes_it_void(made: Made, queries: list[
     assert after[0] != before[0]
 
 
-def test_a_write_between_reading_and_storing_is_not_carried_on(
+def test_a_write_between_reading_and_storing_is_not_revalidated(
     made: Made, queries: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stored = Pool.write
@@ -120,16 +123,20 @@ def test_more_samples_and_other_rules_are_read_anew(made: Made, queries: list[st
     assert found.report["uniform_count"] == 120
 
 
-@pytest.mark.parametrize("harm", ["cut", "gone", "no index", "half an index"])
+@pytest.mark.parametrize("harm", ["cut", "empty", "gone", "no index", "half an index", "another index"])
 def test_what_is_damaged_is_read_anew(harm: str, made: Made, queries: list[str]) -> None:
-    home = kept.home(Pool(made.pool))
+    home = cache_folder(Pool(made.pool))
     (column,) = home.glob("*/text_hash.npy")
     if harm == "cut":
         os.truncate(column, column.stat().st_size - 8)
+    elif harm == "empty":
+        os.truncate(column, 0)
     elif harm == "gone":
         shutil.rmtree(column.parent)
     elif harm == "no index":
         (home / "index.json").unlink()
+    elif harm == "another index":
+        (home / "index.json").write_text("{}")
     else:
         os.truncate(home / "index.json", 20)
     found = chosen(made.pool, count=12)
@@ -138,8 +145,8 @@ def test_what_is_damaged_is_read_anew(harm: str, made: Made, queries: list[str])
     assert len(queries) == 1
 
 
-def test_where_nothing_can_be_kept_selection_goes_on(made: Made, queries: list[str]) -> None:
-    home = kept.home(Pool(made.pool))
+def test_where_nothing_can_be_cached_selection_goes_on(made: Made, queries: list[str]) -> None:
+    home = cache_folder(Pool(made.pool))
     shutil.rmtree(home)
     home.write_text("a file where the folder should be")
     assert chosen(made.pool, count=12) == chosen(made.pool, count=12)
@@ -149,7 +156,7 @@ def test_where_nothing_can_be_kept_selection_goes_on(made: Made, queries: list[s
 def test_a_full_disk_is_left_as_it_was(
     made: Made, queries: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    home, save = kept.home(Pool(made.pool)), kept.np.save
+    home, save = cache_folder(Pool(made.pool)), cache.np.save
     shutil.rmtree(home)
 
     def full(path: Path, array: object) -> None:
@@ -158,16 +165,46 @@ def test_a_full_disk_is_left_as_it_was(
             raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patched:
-        patched.setattr(kept.np, "save", full)
+        patched.setattr(cache.np, "save", full)
         chosen(made.pool, count=12)
     assert not list(home.iterdir())
     chosen(made.pool, count=12)
     assert len(queries) == 2
 
 
-def test_only_the_newest_is_kept(made: Made) -> None:
+def test_what_was_read_stays_as_it_was(made: Made) -> None:
+    """Entries are files that are mapped, so another one never takes their place."""
+    pool, rules = Pool(made.pool), [load_preset("temp", settings=[f"target_frames={n}"]) for n in (3, 32)]
+    with pool.read() as connection:
+        cache.read_candidates(pool, connection, rules[0])
+        first = cache.read_candidates(pool, connection, rules[0])
+        before = first.fields["duration_bucket"].codes.tolist()
+        cache.read_candidates(pool, connection, rules[1])
+    assert first.fields["duration_bucket"].codes.tolist() == before
+
+
+def test_a_checkpoint_that_fails_fails_no_selection(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The subset is committed by then."""
+
+    def fail(pool: Pool, before: object, after: object) -> None:
+        raise duckdb.TransactionException("Cannot CHECKPOINT: there are other write transactions active")
+
+    monkeypatch.setattr(selecting, "revalidate", fail)
+    assert chosen(made.pool, count=12)[2]
+
+
+def test_a_clock_of_whole_seconds_is_not_relied_on(
+    made: Made, queries: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stamp = Pool.stamp
+    monkeypatch.setattr(Pool, "stamp", lambda self: (10**18, *stamp(self)[1:]))
+    assert chosen(made.pool, count=12) == chosen(made.pool, count=12)
+    assert len(queries) == 2
+
+
+def test_only_the_newest_entry_stays(made: Made) -> None:
     with duckdb.connect(made.pool) as connection:
         connection.execute("UPDATE imported SET loss_video = 10 - loss_video")
     chosen(made.pool, count=12)
-    folders = [item for item in kept.home(Pool(made.pool)).iterdir() if item.is_dir()]
+    folders = [item for item in cache_folder(Pool(made.pool)).iterdir() if item.is_dir()]
     assert len(folders) == 1
