@@ -1,12 +1,14 @@
 """The folder that a cluster's nodes share: whose it is, what is written there, how parts come to the pool."""
 
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from fsspec.implementations.memory import MemoryFileSystem
 
 from gdo.descriptors.describe import describe
+from gdo.descriptors.engine import ray_storage
 from gdo.descriptors.engine.ray_storage import NOTE, claim, gather
 from gdo.errors import GdoError, UsageError
 from gdo.pool.store import Pool
@@ -41,6 +43,34 @@ def test_parts_of_another_folder_come_to_the_pool(tmp_path: Path) -> None:
     assert kept == {"part-1.parquet": [2], "part-2.parquet": [3]}
     left = [path.name for path in (tmp_path / "it's [1]* shared").rglob("*") if path.is_file()]
     assert sorted(left) == ["mark", "part-3.parquet"]
+
+
+def test_a_store_that_can_only_copy_takes_names_for_what_they_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files, root = MemoryFileSystem(), f"{tmp_path}/it's [1]* parts"
+    monkeypatch.setattr(ray_storage, "open_storage", lambda url: (files, root))
+    pool = make(tmp_path / "pool")
+    storage = claim(pool, "store://bucket")
+    storage.save("motion-v1", "part-1.parquet", table(1))
+    its = pool.folder / "describe" / "motion-v1"
+    its.mkdir()
+    gather(its)
+    assert [file.name for file in its.iterdir()] == ["part-1.parquet"]
+    assert [PurePosixPath(path).name for path in files.find(root)] == ["mark"]
+
+
+def test_errors_of_a_store_are_told_with_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Closed(MemoryFileSystem):
+        def makedirs(self, path: str, exist_ok: bool = False) -> None:
+            raise RuntimeError("no credentials")
+
+    monkeypatch.setattr(ray_storage, "open_storage", lambda url: (Closed(), str(tmp_path)))
+    pool = make(tmp_path / "pool")
+    with pytest.raises(UsageError, match="cannot write to store://bucket: no credentials"):
+        claim(pool, "store://bucket")
+    with pytest.raises(GdoError, match="cannot write to store://bucket: no credentials"):
+        ray_storage.Storage("store://bucket", "").save("motion-v1", "part-1.parquet", table(1))
 
 
 def test_the_pools_own_folder_needs_no_fetching(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from gdo.descriptors.describe import describe
-from gdo.descriptors.duplicates import closer, neighbours, questions
+from gdo.descriptors.duplicates import closer, evidence, neighbours
 from gdo.descriptors.duplicates import media as media_level
 from gdo.descriptors.duplicates.closer import join_likely, near_by_embedding, read_vectors
 from gdo.descriptors.duplicates.look import LIMIT, CloseLook
@@ -313,7 +313,7 @@ def _store(search: _Search, found: Found, groups: Sequence[SampleGroup], started
     """Replace what an earlier search stored, in one transaction."""
     parameters = {
         "candidate": media_level.CANDIDATE,
-        "evidence": questions.ENOUGH,
+        "evidence": evidence.NEEDED,
         "all_with_all": neighbours.ALL_WITH_ALL,
         **search.proved_by,
     }

@@ -7,24 +7,21 @@ a medium and a copy of it, so that one may have been made from the other, on wea
 answer has crept in.
 """
 
+import math
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import combinations, product
 
+from gdo.descriptors.duplicates.evidence import Evidence
 from gdo.descriptors.duplicates.look import Twins
-from gdo.descriptors.duplicates.words import Asked, Evidence, Words, alternatives
+from gdo.descriptors.duplicates.words import Asked, Words
 
-ENOUGH = 4.2
-"""Evidence that makes two questions the same."""
 PLAIN = 0.4
 """Likeness of two questions, 0 to 1, that makes them the same if their answers agree, whoever asked."""
-ALIKE = 0.25
-"""Likeness that makes them the same although the answers differ, where one may be made from the other."""
 FEW = 64
 """Media of one group that are looked at closely; more are pages of one form."""
-SURE = 0.4
-"""Likeness that does so if hardly any other question of the two media matches."""
+MOST_MATCHED = 0.9
+"""Share of two media's questions that are taken to have a partner, at most."""
 SAME_TEXT = 1000.0
 """Evidence of equal texts: more than any other."""
 COMMON = 64
@@ -57,7 +54,7 @@ def same_questions(samples: Sequence[Sample], evidence: Evidence, twins: Twins) 
 
     Args:
         samples: All that show these media.
-        evidence: Weighs words by how common they are.
+        evidence: Weighs the signs.
         twins: Asked only where it decides, and of no more than `FEW` media.
 
     Returns:
@@ -87,8 +84,9 @@ def _never(first: tuple[int, ...], second: tuple[int, ...]) -> bool:
     return False
 
 
-def _key(unit: Sequence[Sample]) -> tuple[list[str], list[str]]:
-    return sorted(unit[0].asked.question), sorted(unit[0].asked.answer)
+def _key(unit: Sequence[Sample]) -> tuple[list[str], list[str], tuple[str, ...]]:
+    asked = unit[0].asked
+    return sorted(asked.question), sorted(asked.answer), asked.order
 
 
 def _match(
@@ -97,28 +95,57 @@ def _match(
     evidence: Evidence,
     twins: Twins,
 ) -> dict[int, int]:
-    """Which cluster each unit belongs to: one to one, for the strongest evidence in all."""
+    """Which cluster each unit belongs to: one to one, the strongest evidence first.
+
+    Where most others of two media are matched, what is left over needs less. Those whose answers differ must
+    be of media that are the same on a close look: pages of one form look much the same too, and say something
+    else each.
+    """
+    scores = _scores(units, clusters, evidence)
+    most = min(len(units), sum(_copied(units[0][0], cluster[0]) for cluster in clusters))
+    partner: dict[int, int] = {}
+    taken = set[int]()
+    for place, number in sorted(scores, key=lambda pair: (-scores[pair], pair)):
+        mine, other = units[place][0], clusters[number][0]
+        if place in partner or number in taken or scores[place, number] < -_lent(len(partner), most):
+            continue
+        if evidence.agree(mine.asked, other.asked) or twins(mine.media, other.media):
+            partner[place] = number
+            taken.add(number)
+    return partner
+
+
+def _lent(matched: int, most: int) -> float:
+    """What evidence may fall short by: the log-odds that a question has a partner, so many having one."""
+    share = min((matched + 0.5) / max(most, 1), MOST_MATCHED)
+    return max(0.0, math.log(share / (1 - share)))
+
+
+def _scores(
+    units: Sequence[Sequence[Sample]], clusters: Sequence[Sequence[Sample]], evidence: Evidence
+) -> dict[tuple[int, int], float]:
+    """The evidence for pairs of units and clusters that may be the same."""
     scores: dict[tuple[int, int], float] = {}
     by_word = _by_word([cluster[0].asked.answer for cluster in clusters])
     by_text = {sample.text: number for number, cluster in enumerate(clusters) for sample in cluster}
     for place, unit in enumerate(units):
+        mine = unit[0]
+        numbers = {number for word in mine.asked.answer for number in by_word.get(word, ())}
+        if place < COMMON:
+            numbers.update(range(min(len(clusters), COMMON)))
+        for number in numbers:
+            other = clusters[number][0]
+            if _may_be_same(mine, other, evidence):
+                scores[place, number] = evidence.score(mine.asked, other.asked)
         scores |= {(place, by_text[one.text]): SAME_TEXT for one in unit if one.text in by_text}
-        for number in {number for word in unit[0].asked.answer for number in by_word.get(word, ())}:
-            mine, other = unit[0], clusters[number][0]
-            score = evidence.score(mine.asked, other.asked)
-            if score is None or score < ENOUGH:
-                continue
-            if evidence.likeness(mine.asked, other.asked) >= _enough_alike(mine, other):
-                scores.setdefault((place, number), score)
-    partner = _swap(_greedy(scores), scores)
-    return partner | _match_the_rest(units, clusters, evidence, twins, partner)
+    return scores
 
 
-def _enough_alike(a: Sample, b: Sample) -> float:
-    """How alike questions with one answer must be: yes and no are the answers to very many."""
-    if not _copied(a, b):
-        return PLAIN
-    return ALIKE if a.asked.sort == "verdict" else 0.0
+def _may_be_same(a: Sample, b: Sample, evidence: Evidence) -> bool:
+    """Whether their evidence counts: of what was not copied, only for like questions with one answer."""
+    if evidence.agree(a.asked, b.asked):
+        return _copied(a, b) or evidence.likeness(a.asked, b.asked) >= PLAIN
+    return _copied(a, b) and evidence.related(a.asked, b.asked)
 
 
 def _copied(a: Sample, b: Sample) -> bool:
@@ -127,55 +154,6 @@ def _copied(a: Sample, b: Sample) -> bool:
     Two sources that share pictures ask each on its own, and so does one that asks twice about a picture.
     """
     return a.source == b.source and a.media != b.media
-
-
-def _match_the_rest(
-    units: Sequence[Sequence[Sample]],
-    clusters: Sequence[Sequence[Sample]],
-    evidence: Evidence,
-    twins: Twins,
-    partner: Mapping[int, int],
-) -> dict[int, int]:
-    """Match by their questions those whose answers differ, one of them wrong.
-
-    Only where the media are the same on a close look: pages of one form look much the same too, and say
-    something else each. Whoever asked mostly the same of both need not put it so alike as others.
-    """
-    mostly = 2 * len(partner) >= min(len(units), len(clusters))
-    taken = set(partner.values())
-    places = [place for place in range(len(units)) if place not in partner]
-    numbers = [number for number in range(len(clusters)) if number not in taken]
-    scores: dict[tuple[int, int], float] = {}
-    for place, number in product(places[:COMMON], numbers[:COMMON]):
-        mine, other = units[place][0], clusters[number][0]
-        likeness = evidence.likeness(mine.asked, other.asked)
-        if likeness < ALIKE or not _copied(mine, other):
-            continue
-        offered = alternatives(mine.asked, other.asked)
-        if mostly or ((likeness >= SURE or offered) and evidence.related(mine.asked, other.asked)):
-            scores[place, number] = likeness + offered
-    return _greedy(scores, lambda place, number: twins(units[place][0].media, clusters[number][0].media))
-
-
-def _greedy(
-    scores: Mapping[tuple[int, int], float], agreed: Callable[[int, int], bool] = lambda place, number: True
-) -> dict[int, int]:
-    partner: dict[int, int] = {}
-    taken = set[int]()
-    for place, number in sorted(scores, key=lambda pair: (-scores[pair], pair)):
-        if place not in partner and number not in taken and agreed(place, number):
-            partner[place] = number
-            taken.add(number)
-    return partner
-
-
-def _swap(partner: dict[int, int], scores: Mapping[tuple[int, int], float]) -> dict[int, int]:
-    """Let two units change partners where both together fit better so."""
-    for a, b in combinations(sorted(partner), 2):
-        crossed = scores.get((a, partner[b]), 0.0), scores.get((b, partner[a]), 0.0)
-        if all(crossed) and sum(crossed) > scores[a, partner[a]] + scores[b, partner[b]]:
-            partner[a], partner[b] = partner[b], partner[a]
-    return partner
 
 
 def _by_word(texts: Sequence[Words]) -> Mapping[str, list[int]]:

@@ -12,13 +12,14 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from gdo.descriptors.duplicates.evidence import Evidence
 from gdo.descriptors.duplicates.look import CloseLook, Twins
 from gdo.descriptors.duplicates.questions import Sample, same_questions
-from gdo.descriptors.duplicates.words import Evidence, Words, asked
+from gdo.descriptors.duplicates.words import Asked, asked
 from gdo.descriptors.engine.parts import read_batches, write_list
 
 COUNTED = 100_000
-"""Samples, those with the smallest hashes, that tell how common words are."""
+"""Samples, those of the media with the smallest ids, that tell how common words are."""
 WORDINGS = 32
 """Wordings of one question that are learned from."""
 ROWS_PER_READ = 4096
@@ -45,7 +46,11 @@ SELECT list(qa_uid ORDER BY qa_uid) AS uids FROM sample
 WHERE len(media_ids) = 0 GROUP BY text_hash HAVING count(*) > 1
 """
 
-_TEXTS = f"SELECT question, answer FROM sample ORDER BY uid_hash, qa_uid LIMIT {COUNTED}"
+# Those of one maker stand together. media_id is a hash.
+_TEXTS = f"""
+SELECT media_ids, data_source, question, answer FROM sample
+WHERE len(media_ids) > 0 ORDER BY media_ids, data_source, qa_uid LIMIT {COUNTED}
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +71,10 @@ class SampleReader:
 
     def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
         texts = connection.execute(_TEXTS).fetchall()
-        self.evidence = Evidence(asked(question, answer) for question, answer in texts)
+        self.evidence = Evidence(
+            list(dict.fromkeys(asked(question, answer) for *_, question, answer in rows))
+            for _, rows in groupby(texts, lambda row: row[:2])
+        )
         self._connection = connection
 
     def write(self, path: Path, media: NDArray[np.uint64], root: NDArray[np.uint64]) -> int:
@@ -123,13 +131,13 @@ def group_samples(
             )
 
 
-def _rewordings(path: Path, evidence: Evidence, twins: Twins) -> Iterator[tuple[Words, Words]]:
+def _rewordings(path: Path, evidence: Evidence, twins: Twins) -> Iterator[tuple[Asked, Asked]]:
     """Pairs of questions that ask the same in other words."""
     for samples in _sharing(path):
-        questions = {sample.uid: sample.asked.question for sample in samples}
+        known = {sample.uid: sample.asked for sample in samples}
         for uids in same_questions(samples, evidence, twins):
-            wordings = list(dict.fromkeys(questions[uid] for uid in uids))
-            yield from combinations(wordings[:WORDINGS], 2)
+            wordings = {known[uid].question: known[uid] for uid in uids}
+            yield from combinations(list(wordings.values())[:WORDINGS], 2)
 
 
 def _sharing(path: Path) -> Iterator[list[Sample]]:

@@ -65,8 +65,8 @@ class Storage:
         try:
             files.makedirs(f"{root}/{folder}", exist_ok=True)
             files.pipe_file(aside, content.getvalue().to_pybytes())
-            files.mv(aside, path)
-        except OSError as error:
+            _rename(files, aside, path)
+        except Exception as error:  # stores have errors of their own
             raise GdoError(f"cannot write to {self.url}: {error}") from error
 
     def attempt(self, folder: str, name: str, most: int) -> str:
@@ -113,11 +113,13 @@ def claim(pool: Pool, url: str | None) -> Storage:
     files, root = open_storage(url)
     try:
         files.makedirs(root, exist_ok=True)
-        if files.exists(f"{root}/{MARK}") and files.cat_file(f"{root}/{MARK}").decode() != mark:
-            raise UsageError(f"{url} holds parts of another pool; name a folder for {pool.path.name} alone")
-        files.pipe_file(f"{root}/{MARK}", mark.encode())
-    except OSError as error:
+        known = files.cat_file(f"{root}/{MARK}").decode() if files.exists(f"{root}/{MARK}") else mark
+        if known == mark:
+            files.pipe_file(f"{root}/{MARK}", mark.encode())
+    except Exception as error:  # stores have errors of their own
         raise UsageError(f"cannot write to {url}: {error}") from error
+    if known != mark:
+        raise UsageError(f"{url} holds parts of another pool; name a folder for {pool.path.name} alone")
     noted = _noted(home)
     full = str(files.unstrip_protocol(root))
     if full not in noted:
@@ -143,7 +145,7 @@ def gather(folder: Path) -> None:
                     _bring(files, path, folder)
                 elif PurePosixPath(path).match(".*.part"):  # of a worker that was killed
                     files.rm_file(path)
-        except (OSError, GdoError) as error:
+        except Exception as error:
             raise GdoError(
                 f"parts of an earlier run may wait in {url}, which cannot be read ({error}); bring it back "
                 f"or delete {folder.parent / NOTE} to do without them"
@@ -175,6 +177,17 @@ def _noted(home: Path) -> list[str]:
 def _is_here(files: Any, root: str, folder: Path) -> bool:
     """Whether a storage's folder is the pool's own."""
     return "file" in files.protocol and Path(root).resolve() == folder.parent.resolve()
+
+
+def _rename(files: Any, old: str, new: str) -> None:
+    """Give a file another name; stores that can only copy take what `mv` is given for a pattern."""
+    from fsspec import AbstractFileSystem
+
+    if type(files).mv is AbstractFileSystem.mv:
+        files.cp_file(old, new)
+        files.rm_file(old)
+    else:
+        files.mv(old, new)
 
 
 def _bring(files: Any, path: str, folder: Path) -> None:
