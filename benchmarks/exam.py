@@ -24,6 +24,10 @@ FRAMES, FRAME_PIXELS, IMAGE_PIXELS = CPU.frames, CPU.frame_pixels, CPU.image_pix
 _LEAST_STEP = 0.35
 """Pixels between two frames below which a shape stands still."""
 _LOOKS = ("colour", "shape", "heading", "ground", "object")
+_WEIGHTS = {"position": 2.0, "reading": 1.6, "colour": 1.3, "count": 1.3}
+"""How much oftener kinds are asked that are slow to be learned, or that the example pool has most of."""
+_LETTERS = 0.35
+"""Share of questions that are multiple choice for certain: letters are slow to be learned too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,9 +222,9 @@ def questions(
     *,
     looks: float = 0.0,
     plain: float = 0.0,
-    text: float = 0.08,
+    text: float = 0.1,
 ) -> list[tuple[str, str]]:
-    """Questions on a still or clip and their answers, every kind as often as any other.
+    """Questions on a still or clip and their answers, hard kinds oftener than others.
 
     Args:
         rng: What to ask.
@@ -236,17 +240,28 @@ def questions(
         by_kind.setdefault(fact.kind, []).append(fact)
     simple = [fact for fact in facts if fact.key.split("/")[0] in _LOOKS] or by_kind.get("colour", [])
     leads: Sequence[str] = CLIP_LEADS if isinstance(content, Scene) else STILL_LEADS
+    kinds = sorted(by_kind)
+    weights = [_WEIGHTS.get(kind, 1.0) for kind in kinds]
     asked = []
-    for _ in range(count):
-        fact = rng.choice(by_kind[rng.choice(sorted(by_kind))])
+    for kind in rng.choices(kinds, weights, k=count):
+        fact = rng.choice(by_kind[kind])
         if simple and rng.random() < looks:
             asked.append(_plainly(rng.choice(simple)))
         elif rng.random() < plain and not fact.prose:
             asked.append(_plainly(fact))
         else:
-            told = ask(text_fact(rng), rng, NO_LEADS) if rng.random() < text else ask(fact, rng, leads)
-            asked.append((told.question, told.answer))
+            asked.append(
+                _ask(text_fact(rng), rng, NO_LEADS) if rng.random() < text else _ask(fact, rng, leads)
+            )
     return asked
+
+
+def _ask(fact: Fact, rng: Random, leads: Sequence[str]) -> tuple[str, str]:
+    chosen = not fact.prose and rng.random() < _LETTERS
+    told = ask(fact, rng, leads)
+    while chosen and "\nA. " not in told.question:
+        told = ask(fact, rng, leads)
+    return told.question, told.answer
 
 
 def _plainly(fact: Fact) -> tuple[str, str]:

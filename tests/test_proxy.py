@@ -23,7 +23,7 @@ from gdo.descriptors.probe.load import load_probe, read_card
 from gdo.descriptors.probe.packing import Packed, Tree, fill_rows, pack
 from gdo.descriptors.probe.questions import STATIC, TEMPORAL, ask_temporal
 from gdo.descriptors.proxy import make, sample, train
-from gdo.descriptors.proxy.base import LANGUAGE, WEIGHTS, start_from_base
+from gdo.descriptors.proxy.base import LANGUAGE, WEIGHTS, known_words, start_from_base
 from gdo.descriptors.proxy.course import batches
 from gdo.descriptors.proxy.language import SPECIAL, fit_tokenizer, make_processor
 from gdo.descriptors.proxy.lessons import Lessons, make_lessons, to_pixels
@@ -292,7 +292,7 @@ def test_training_lowers_the_loss(school: School, tmp_path: Path) -> None:
 def test_it_ends_where_it_learns_no_more_and_keeps_the_best(
     school: School, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    held_out = iter([3.0, 1.0, 2.0, 2.0, 2.0])
+    held_out = iter([4.0, 3.0, 1.0, 2.0, 2.0, 2.0])
     monkeypatch.setattr(train, "held_out_loss", lambda forest, lessons: next(held_out))
     monkeypatch.setattr(train, "CHECK_EVERY", 2)
     monkeypatch.setattr(train, "PATIENCE", 3)
@@ -307,6 +307,20 @@ def test_it_ends_where_it_learns_no_more_and_keeps_the_best(
     assert (state.step, state.best_step, state.best) == (8, 4, 1.0)
     assert torch.equal(forest.model.lm_head.weight, weights[4])
     assert not torch.equal(weights[4], weights[8])
+
+
+def test_what_it_began_with_is_kept_where_the_pool_teaches_nothing(
+    school: School, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held_out = iter([1.0, 2.0, 1.5])
+    monkeypatch.setattr(train, "held_out_loss", lambda forest, lessons: next(held_out))
+    monkeypatch.setattr(train, "CHECK_EVERY", 3)
+    forest = school.new_forest()
+    before = {name: value.clone() for name, value in forest.model.state_dict().items()}
+    plan = train.Plan(60, 5, 1e-3, 512, 1, "key")
+    state = train.train(forest, school.lessons, plan, tmp_path, lambda state, loss: None)
+    assert (state.step, state.best_step, state.best) == (5, 0, 1.0)
+    assert all(torch.equal(value, before[name]) for name, value in forest.model.state_dict().items())
 
 
 def test_media_that_the_processor_refuses_are_left_out(
@@ -456,3 +470,14 @@ def test_a_proxy_begins_with_what_the_base_knows_in_its_own_language() -> None:
     pieces = language.encode(tokenizer.convert_tokens_to_string([new]), add_special_tokens=False).ids
     assert len(pieces) > 1
     assert torch.allclose(vectors[tokenizer.convert_tokens_to_ids(new)], known[pieces].mean(0))
+
+
+def test_a_pools_language_keeps_the_words_that_the_base_knows(school: School) -> None:
+    words = known_words()
+    assert {" red", " barrel", " 57", "Blue"} <= set(words) and not any("<|" in word for word in words)
+    _, processor = make._new_model(school.draw, replace(CPU, layers=1, vision_layers=1, taught=False), 1)
+    _, taught = make._new_model(school.draw, CPU, 1)
+    few, all_of_them = (
+        sum(len(one.tokenizer(word)["input_ids"]) == 1 for word in words) for one in (processor, taught)
+    )
+    assert few < 0.8 * all_of_them and all_of_them > 0.95 * len(words)

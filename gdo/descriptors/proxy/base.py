@@ -17,6 +17,13 @@ _EMBEDDING = "model.language_model.embed_tokens.weight"
 _UNKNOWN = "�"
 
 
+def known_words() -> list[str]:
+    """The texts of the base's tokens: a tokenizer that has them as tokens lets a model keep what it knows."""
+    language = _language()
+    texts = (language.decode([number]) for number in language.get_vocab(with_added_tokens=False).values())
+    return sorted(text for text in texts if text.strip() and _UNKNOWN not in text)
+
+
 def start_from_base(model: "Qwen3VLForConditionalGeneration", tokenizer: "PreTrainedTokenizerFast") -> None:
     """Give a model of the base's shape the base's weights, in place.
 
@@ -29,11 +36,9 @@ def start_from_base(model: "Qwen3VLForConditionalGeneration", tokenizer: "PreTra
     """
     import torch
     from safetensors.torch import load
-    from tokenizers import Tokenizer
 
-    folder = resources.files("gdo.descriptors.proxy") / "base"
-    weights = {name: value.float() for name, value in load((folder / WEIGHTS).read_bytes()).items()}
-    language = Tokenizer.from_str((folder / LANGUAGE).read_text(encoding="utf-8"))
+    weights = {name: value.float() for name, value in load(_file(WEIGHTS)).items()}
+    language = _language()
     known = weights.pop(_EMBEDDING)
     loaded = model.load_state_dict(weights, strict=False)
     assert not loaded.unexpected_keys, loaded.unexpected_keys
@@ -44,6 +49,16 @@ def start_from_base(model: "Qwen3VLForConditionalGeneration", tokenizer: "PreTra
             pieces = _pieces(token, tokenizer, language)
             if pieces:
                 table[number] = known[pieces].mean(0)
+
+
+def _file(name: str) -> bytes:
+    return (resources.files("gdo.descriptors.proxy") / "base" / name).read_bytes()
+
+
+def _language() -> "Tokenizer":
+    from tokenizers import Tokenizer
+
+    return Tokenizer.from_str(_file(LANGUAGE).decode())
 
 
 def _pieces(token: str, tokenizer: "PreTrainedTokenizerFast", language: "Tokenizer") -> list[int]:

@@ -24,6 +24,8 @@ Progress = Callable[[str, int, int | None, str], None]
 """Told what is done, how much of it, out of how much, and a note."""
 
 HELD_OUT = "held_out.json"
+KNOWN = 20
+"""How often each word that the base knows counts when a tokenizer is fitted, beside the pool's texts."""
 
 
 def proxy_folder(pool: Pool) -> Path:
@@ -112,11 +114,13 @@ def _silent(what: str, done: int, total: int | None, note: str) -> None:
 
 def _new_model(draw: Draw, shape: Shape, seed: int) -> tuple[Any, Any]:
     """A model in the language of the samples, and its processor."""
-    from gdo.descriptors.proxy.base import start_from_base
+    from gdo.descriptors.proxy.base import known_words, start_from_base
     from gdo.descriptors.proxy.language import fit_tokenizer, make_processor
     from gdo.descriptors.proxy.model import build_model
 
     texts = [text for row in draw.rows for text in (row.question, row.answer)]
+    if shape.taught:
+        texts += known_words() * KNOWN
     tokenizer = fit_tokenizer(texts, shape.vocabulary)
     model = build_model(shape, tokenizer, seed)
     if shape.taught:

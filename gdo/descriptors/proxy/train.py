@@ -82,7 +82,7 @@ def train(
 ) -> State:
     """Train the forest's model until the plan is over or it learns no more, and keep its best weights.
 
-    A checkpoint in `folder` is gone on with.
+    Those may be what it began with. A checkpoint in `folder` is gone on with.
 
     Args:
         forest: The model, on its device.
@@ -95,6 +95,8 @@ def train(
     optimizer = _optimizer(model, plan.rate)
     best = {name: value.clone() for name, value in model.state_dict().items()}
     state = _resume(path, plan.key, model, optimizer, best)
+    if not state.step:
+        _check(forest, lessons, state, best)
     model.train()
     kept = clock = time.monotonic()
     loss = math.nan
@@ -126,7 +128,7 @@ def _check(forest: Forest, lessons: Lessons, state: State, best: dict[str, Tenso
     forest.model.eval()
     loss = held_out_loss(forest, lessons)
     forest.model.train()
-    if loss < state.best or not state.best_step:
+    if loss <= state.best:
         state.best, state.best_step = loss, state.step
         for name, value in forest.model.state_dict().items():
             best[name].copy_(value)
