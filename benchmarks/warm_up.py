@@ -4,8 +4,8 @@
         [--base DIR]
 
 With `--base gdo/descriptors/proxy/base` the one that knows is written there in half precision: it is what
-self-proxies begin with. What stands there
-took `--answer 9200 --real 2550`, in three sittings at falling rates.
+self-proxies begin with. What stands there took
+`--answer 9200 --real 2550`, in three sittings at falling rates.
 
 Two million parameters do not learn to see from answers alone in any time that a CPU has (LOG.md). So they
 learn in steps: the vision tower, to say of each visual token which words it shows (the words' embeddings are

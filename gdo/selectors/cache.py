@@ -82,6 +82,8 @@ def _save(pool: Pool, stamp: Stamp, preset: Preset, candidates: Candidates) -> N
         for other in cache_folder(pool).iterdir():
             if other.is_dir() and other != arrays:
                 shutil.rmtree(other, ignore_errors=True)
+            elif other.suffix == ".part":
+                other.unlink(missing_ok=True)
 
 
 def _load(pool: Pool, stamp: Stamp, preset: Preset) -> Candidates | None:

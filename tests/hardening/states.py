@@ -7,16 +7,18 @@ from typing import Any
 
 from gdo.pool.candidate import quoted
 from gdo.pool.store import Pool
+from gdo.selectors.cache import cache_folder
 
 State = dict[str, Any]
 
 
 def of_pool(path: Path) -> State:
-    """All rows of all tables but their times, and the files beside the pool.
+    """All rows of all tables but their times, and the files beside the pool but selection's cache.
 
     A command that was killed between two commits stands in `run` twice: each is told once.
     """
-    state: State = {"files": of_files(path.with_name(path.name + ".d"))}
+    files, cache = of_files(path.with_name(path.name + ".d")), cache_folder(Pool(path)).name
+    state: State = {"files": {name: of for name, of in files.items() if name.split("/")[0] != cache}}
     with Pool(path).read() as connection:
         tables = connection.execute("SELECT table_name FROM duckdb_tables() ORDER BY 1").fetchall()
         for (table,) in tables:
