@@ -29,8 +29,10 @@ DIMENSIONS = 64
 ROWS_PER_PIVOT = 192
 NEAREST = 2
 """Lists that a vector is in, for each projection."""
+CELLS = 2
+"""Of the pivots' own inverted file, times the root of how many there are."""
 CELLS_LOOKED_AT = 8
-"""Of the pivots' own inverted file."""
+"""Of those."""
 BLOCK = 2048
 """Vectors compared with as many others at a time."""
 ROWS_PER_SEARCH = 16_384
@@ -192,7 +194,7 @@ def _nearest_pivots(
             "pip install 'gdo[cpu]' or 'gdo[gpu]'"
         ) from error
     pivots = np.sort(rng.permutation(len(projected))[: len(projected) // ROWS_PER_PIVOT])
-    cells = max(1, round(len(pivots) ** 0.5))
+    cells = round(CELLS * len(pivots) ** 0.5)
     index = faiss.IndexIVFFlat(faiss.IndexFlatIP(DIMENSIONS), DIMENSIONS, cells, faiss.METRIC_INNER_PRODUCT)
     index.cp.min_points_per_centroid = 1
     index.nprobe = CELLS_LOOKED_AT
