@@ -18,7 +18,7 @@ HEAVY = {"torch", "duckdb", "polars", "numpy", "pyarrow", "cv2", "av", "pydantic
 
 
 def gdo(*arguments: object) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "gdo.cli.main", *map(str, arguments)]
+    command = [sys.executable, "-m", "gdo", *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
