@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from gdo.pool.columns import named, null_as_nan, numbers, values_of
+from gdo.pool.columns import named, null_as_nan, numbers, texts_at, values_of
 
 pytest.importorskip("pandas", reason="pandas is not installed: nothing could load it")
 
@@ -34,6 +34,17 @@ def test_values_come_back_from_any_chunks() -> None:
     assert values_of(column, np.float64, np.array([2, 0, 1])).tolist() == [2.0, 3.0, 1.0]
     holes = pa.chunked_array([pa.array([9.0, *[None, 1.0] * 9])[2:], pa.array([None], pa.float64())])
     assert [None if math.isnan(value) else value for value in null_as_nan(holes)] == holes.to_pylist()
+
+
+def test_texts_are_taken_by_their_places() -> None:
+    texts = [f"größer {'als ' * (number % 5)}{number}" * (number % 7 > 0) for number in range(30_000)]
+    chunks = [pa.array(["left out", *texts[:7]])[1:], pa.array(texts[7:])]
+    for column in (pa.chunked_array(chunks), pa.chunked_array([pa.array(["left out", *texts])[1:]])):
+        for count in (1, 8192, 20_000):
+            places = np.random.default_rng(count).integers(0, len(texts), count)
+            taken = texts_at(column, places)
+            taken.validate(full=True)
+            assert taken.to_pylist() == [texts[place] for place in places]
 
 
 _FROM_FILES_TO_A_SUBSET = """

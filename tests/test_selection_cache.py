@@ -1,5 +1,6 @@
 """The cache of candidates: used while nothing was written to the pool, never after."""
 
+import json
 import os
 import shutil
 import signal
@@ -11,6 +12,7 @@ import duckdb
 import pytest
 from selection_pools import POOLS, Made, image_row, make, members
 
+from gdo.errors import GdoError
 from gdo.pool.ingest import ingest
 from gdo.pool.store import Pool
 from gdo.selectors import cache
@@ -59,6 +61,54 @@ def test_another_preset_asks_no_query_and_gives_the_same(made: Made, queries: li
     assert not queries
     assert found == [anew(made.pool, preset, count=12) for preset in ("temp", "minloss", "diverse")]
     assert len(queries) == 3
+
+
+def test_what_is_cached_is_not_asked_of_the_pool(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor is it worked out again: a digest and a spread that are not the pool's come through."""
+    index = cache_folder(Pool(made.pool)) / "index.json"
+    before = chosen(made.pool, count=12)
+    with monkeypatch.context() as patched:
+        patched.setattr(Pool, "read", None)
+        done = select(made.pool, "temp", name="again", count=12)
+    assert (done.fingerprint, done.report) == before[:2]
+    entry = json.loads(index.read_bytes())
+    entry["spread"]["loss_video"] = [0.0, 100.0]
+    index.write_text(json.dumps(entry | {"digest": "another"}))
+    told, *others = chosen(made.pool, count=12)
+    assert told == "another"
+    assert tuple(others) != before[1:]
+
+
+def test_media_that_cannot_be_read_are_cached_too(made: Made, queries: list[str]) -> None:
+    with duckdb.connect(made.pool) as connection:
+        connection.execute(
+            "UPDATE media SET error = 'broken' WHERE media_id IN (FROM (SELECT min(media_id) FROM media))"
+        )
+    want = chosen(made.pool, count=12)
+    assert chosen(made.pool, count=12) == want == anew(made.pool, count=12)
+    assert len(queries) == 2
+    done = select(made.pool, "temp", name="again", count=12)
+    assert done.report["excluded_unreadable_media"] > 0
+    kept = select(made.pool, "temp", name="again", count=12, settings=["unreadable_media=keep"])
+    assert kept.fingerprint != done.fingerprint
+
+
+@pytest.mark.parametrize(
+    "change", ["UPDATE sample SET text_hash = text_hash + 1", "DELETE FROM sample WHERE turn = 0"]
+)
+def test_samples_that_are_gone_when_their_subset_is_stored(
+    change: str, made: Made, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stored = Pool.write
+
+    def written_to(self: Pool, **arguments):  # type: ignore[no-untyped-def]
+        with duckdb.connect(self.path) as connection:
+            connection.execute(change)
+        return stored(self, **arguments)
+
+    monkeypatch.setattr(Pool, "write", written_to)
+    with pytest.raises(GdoError, match="the pool was changed while the subset was being chosen"):
+        chosen(made.pool, count=12)
 
 
 def test_a_write_by_another_client_makes_it_void(made: Made, queries: list[str]) -> None:
@@ -176,10 +226,10 @@ def test_what_was_read_stays_as_it_was(made: Made) -> None:
     """Entries are files that are mapped, so another one never takes their place."""
     pool, rules = Pool(made.pool), [load_preset("temp", settings=[f"target_frames={n}"]) for n in (3, 32)]
     with pool.read() as connection:
-        cache.read_candidates(pool, connection, rules[0])
-        first = cache.read_candidates(pool, connection, rules[0])
+        cache.read_base(pool, connection, rules[0])
+        first = cache.read_base(pool, connection, rules[0]).candidates
         before = first.fields["duration_bucket"].codes.tolist()
-        cache.read_candidates(pool, connection, rules[1])
+        cache.read_base(pool, connection, rules[1])
     assert first.fields["duration_bucket"].codes.tolist() == before
 
 

@@ -12,6 +12,8 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 Number = TypeVar("Number", bound=np.generic)
+_AT_ONCE = 1 << 13
+"""Texts placed at a time: fresh memory costs more than the placing."""
 
 
 def numbers(values: NDArray[Any], valid: NDArray[np.bool_] | None = None) -> pa.Array:
@@ -41,6 +43,22 @@ def values_of(
         values[here if places is None else places[here]] = found[chunk.offset : chunk.offset + len(chunk)]
         start += len(chunk)
     return values
+
+
+def texts_at(column: pa.ChunkedArray, places: NDArray[np.int64]) -> pa.Array:
+    """The texts at some places of a column without nulls; the module of `take` takes 0.05 s to load."""
+    texts = column.combine_chunks()
+    _, bounds, data = texts.buffers()
+    starts, letters = np.frombuffer(bounds, np.int32)[texts.offset :], np.frombuffer(data, np.uint8)
+    lengths = np.diff(starts[: len(texts) + 1])[places]
+    offsets = np.concatenate([np.zeros(1, np.int32), np.cumsum(lengths, dtype=np.int32)])
+    taken = np.empty(offsets[-1], np.uint8)
+    for first in range(0, len(places), _AT_ONCE):
+        some = places[first : first + _AT_ONCE]
+        here = offsets[first : first + len(some) + 1]
+        shift = np.repeat(starts[some] - here[:-1], np.diff(here))
+        taken[here[0] : here[-1]] = letters[shift + np.arange(here[0], here[-1])]
+    return pa.StringArray.from_buffers(len(places), pa.py_buffer(offsets), pa.py_buffer(taken))
 
 
 def null_as_nan(column: pa.ChunkedArray) -> NDArray[np.float64]:

@@ -30,8 +30,8 @@ class Bounds:
 def plan_bounds(candidates: Candidates, count: int, preset: Preset) -> Bounds:
     """What the preset asks of a subset of `count` samples."""
     quotas = largest_remainder(np.bincount(candidates.stratum), count)
-    buckets = candidates.fields["bucket"]
-    bucket_quotas = dict(zip(buckets.names, largest_remainder(buckets.counts, count).tolist(), strict=True))
+    buckets = largest_remainder(candidates.counts["bucket"], count)
+    bucket_quotas = dict(zip(candidates.fields["bucket"].names, buckets.tolist(), strict=True))
     share = preset.min_video_ratio if preset.min_video_ratio >= 0 else float(candidates.video.mean())
     min_video = math.ceil(share * count)
     max_video = count
@@ -66,11 +66,11 @@ def largest_remainder(counts: Integers, places: int) -> Integers:
 
 def _floors(candidates: Candidates, count: int, preset: Preset) -> dict[int, int]:
     """Samples that each of the largest source groups must have, as far as they can be asked for."""
-    groups = candidates.fields["source_group"]
-    largest = np.argsort(-groups.counts, kind="stable")[: preset.source_group_floor_topk]
+    counts = candidates.counts["source_group"]
+    largest = np.argsort(-counts, kind="stable")[: preset.source_group_floor_topk]
     floors = {}
     for code in largest.tolist():
-        expected = count * (int(groups.counts[code]) / len(candidates))
+        expected = count * (int(counts[code]) / len(candidates))
         need = max(
             math.ceil(count * preset.min_source_group_ratio),
             math.ceil(preset.source_group_floor_frac_of_expected * expected),

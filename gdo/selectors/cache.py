@@ -7,7 +7,9 @@ the process writes to the pool meanwhile is up to the caller.
 
 import json
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import mkdtemp
 from typing import Any
@@ -19,34 +21,63 @@ from gdo import __version__
 from gdo.pool.atomic import write_aside
 from gdo.pool.store import Pool, Stamp
 from gdo.pool.text import hash64
-from gdo.selectors.candidates import QUERY, SCORED, Array, Candidates, Field, load_candidates
+from gdo.selectors.candidates import (
+    QUERY,
+    SCORED,
+    Array,
+    Candidates,
+    Field,
+    Mask,
+    load_candidates,
+    unreadable,
+)
 from gdo.selectors.preset import Preset
 
 MIN_SAMPLES = 50_000
 """Pools below this size are not cached; an entry takes some 130 bytes a sample."""
-VERSION = 1
-"""Of entries: a new meaning of `Candidates` is a new version."""
+VERSION = 2
+"""Of entries: a new meaning of `Base` is a new version."""
 
 _COLUMNS = (
     *("ordinal", "stratum", "strata", "video", "video_uid", "question_tokens", "answer_tokens"),
     *("answer_distinct", "uid_hash", "text_hash", "question_hash", "described"),
 )
 _INDEX = "index.json"
-_KEYS = {"stamp", "read", "arrays", "names"}
+_KEYS = {"stamp", "read", "arrays", "names", "bad_rows", "digest", "spread"}
+_BAD_ROWS = "SELECT reason, count(*) FROM bad_row WHERE NOT kept GROUP BY reason ORDER BY reason"
 
 
-def read_candidates(pool: Pool, connection: duckdb.DuckDBPyConnection, preset: Preset) -> Candidates:
-    """Every sample of an open pool, from the cache where that is valid.
+@dataclass(frozen=True)
+class Base:
+    """What every preset reads of a pool."""
+
+    candidates: Candidates
+    """All samples."""
+    unreadable: Mask
+    """Samples whose media cannot be read."""
+    bad_rows: dict[str, int]
+    """Input rows that gave no sample, by reason."""
+
+
+def read_base(pool: Pool, connection: duckdb.DuckDBPyConnection, preset: Preset) -> Base:
+    """What every preset reads of an open pool, from the cache where that is valid.
 
     Raises:
         UsageError: The pool has no sample.
     """
     stamp = pool.stamp()
-    candidates = _load(pool, stamp, preset)
-    if candidates is None:
+    base = _load(pool, stamp, preset)
+    if base is None:
         candidates = load_candidates(connection, preset)
-        _save(pool, stamp, preset, candidates)
-    return candidates
+        bad_rows = dict(connection.execute(_BAD_ROWS).fetchall())
+        base = Base(candidates, unreadable(connection, candidates), bad_rows)
+        _save(pool, stamp, preset, base)
+    return base
+
+
+def cached_base(pool: Pool, preset: Preset) -> Base | None:
+    """The same of a pool that is not open, from the cache alone; None where that is not valid."""
+    return _load(pool, pool.stamp(), preset)
 
 
 def revalidate(pool: Pool, before: Stamp, after: Stamp) -> None:
@@ -62,8 +93,9 @@ def cache_folder(pool: Pool) -> Path:
     return pool.folder / "select"
 
 
-def _save(pool: Pool, stamp: Stamp, preset: Preset, candidates: Candidates) -> None:
+def _save(pool: Pool, stamp: Stamp, preset: Preset, base: Base) -> None:
     """Cache what was read while the pool's file had that stamp, unless it cannot be written."""
+    candidates = base.candidates
     coarse = stamp[0] % 1_000_000_000 == 0  # a clock of whole seconds may not tell two writes apart
     if len(candidates) < MIN_SAMPLES or coarse:
         return
@@ -71,11 +103,20 @@ def _save(pool: Pool, stamp: Stamp, preset: Preset, candidates: Candidates) -> N
         cache_folder(pool).mkdir(parents=True, exist_ok=True)
         arrays = Path(mkdtemp(dir=cache_folder(pool)))
         try:
-            for name, array in _arrays(candidates).items():
-                np.save(arrays / f"{name}.npy", array)
-            names = {name: field.names for name, field in _fields(candidates).items()}
-            key = {"stamp": list(stamp), "read": _read_by(preset)}
-            _write_index(pool, {"arrays": arrays.name, "names": names, **key})
+            with ThreadPoolExecutor(1) as aside:
+                aside.submit(lambda: candidates.digest)
+                for name, array in _arrays(base).items():
+                    np.save(arrays / f"{name}.npy", array)
+            entry = {
+                "stamp": list(stamp),
+                "read": _read_by(preset),
+                "arrays": arrays.name,
+                "names": {name: field.names for name, field in _fields(candidates).items()},
+                "bad_rows": base.bad_rows,
+                "digest": candidates.digest,
+                "spread": candidates.spread,
+            }
+            _write_index(pool, entry)
         except OSError:
             shutil.rmtree(arrays, ignore_errors=True)
             return
@@ -86,7 +127,7 @@ def _save(pool: Pool, stamp: Stamp, preset: Preset, candidates: Candidates) -> N
                 other.unlink(missing_ok=True)
 
 
-def _load(pool: Pool, stamp: Stamp, preset: Preset) -> Candidates | None:
+def _load(pool: Pool, stamp: Stamp, preset: Preset) -> Base | None:
     """The entry for a preset and a pool whose file has that stamp; None where there is none."""
     index = _read_index(pool)
     if index is None or index["stamp"] != list(stamp) or index["read"] != _read_by(preset):
@@ -101,10 +142,17 @@ def _load(pool: Pool, stamp: Stamp, preset: Preset) -> Candidates | None:
         source = fields.pop("data_source")
         columns = {name: array(name) for name in _COLUMNS}
         values, orphans = ({name: array(f"{kind}.{name}") for name in SCORED} for kind in ("value", "orphan"))
+        unreadable = array("unreadable")
     except (OSError, ValueError, EOFError):
         return None
     near = np.full(len(columns["ordinal"]), -1, dtype=np.int32)
-    return Candidates(**columns, fields=fields, data_source=source, near=near, values=values, orphans=orphans)
+    candidates = Candidates(
+        **columns, fields=fields, data_source=source, near=near, values=values, orphans=orphans
+    )
+    # What it would work out itself; a copy of it with anything changed works it out anew.
+    spread = {name: (mean, std) for name, (mean, std) in index["spread"].items()}
+    vars(candidates).update(digest=index["digest"], spread=spread)
+    return Base(candidates, unreadable, index["bad_rows"])
 
 
 def _read_by(preset: Preset) -> list[Any]:
@@ -117,10 +165,12 @@ def _fields(candidates: Candidates) -> dict[str, Field]:
     return {**candidates.fields, "data_source": candidates.data_source}
 
 
-def _arrays(candidates: Candidates) -> dict[str, Array]:
-    """All arrays of the candidates but `near`, by the names of their files."""
+def _arrays(base: Base) -> dict[str, Array]:
+    """All arrays of what was read but the candidates' `near`, by the names of their files."""
+    candidates = base.candidates
     return (
-        {name: getattr(candidates, name) for name in _COLUMNS}
+        {"unreadable": base.unreadable}
+        | {name: getattr(candidates, name) for name in _COLUMNS}
         | {f"code.{name}": field.codes for name, field in _fields(candidates).items()}
         | {f"value.{name}": column for name, column in candidates.values.items()}
         | {f"orphan.{name}": column for name, column in candidates.orphans.items()}

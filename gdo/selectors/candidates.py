@@ -119,14 +119,41 @@ class Candidates:
         """The seven fields of one sample's stratum, joined by `|`."""
         return "|".join(field.names[field.codes[index]] for field in self.fields.values())
 
+    @cached_property
+    def counts(self) -> dict[str, Integers]:
+        """Samples per name of each field of a stratum."""
+        return self.counts_of(None)
+
+    def counts_of(self, members: Integers | None) -> dict[str, Integers]:
+        """The same of some of the samples, each as often as it is named, or of all."""
+        codes = self.stratum if members is None else self.stratum[members]
+        per_stratum = np.bincount(codes, minlength=len(self.strata))
+        return {
+            name: np.bincount(field.codes[self.strata], per_stratum, len(field.names)).astype(np.int64)
+            for name, field in self.fields.items()
+        }
+
+    @cached_property
+    def spread(self) -> dict[str, tuple[float, float]]:
+        """Mean and standard deviation (n - 1) of the finite values of each column, orphans included."""
+        return {name: _spread(column, self.orphans[name]) for name, column in self.values.items()}
+
+    @cached_property
+    def digest(self) -> str:
+        """The fingerprint where the media of no sample are broken."""
+        return self._digest(np.empty(0, dtype=np.int64))
+
     def fingerprint(self, broken: Mask) -> str:
         """A digest of everything that selection reads, the same on every machine.
 
         `broken` are the samples kept out because their media cannot be read.
         """
+        return self._digest(self.ordinal[broken]) if broken.any() else self.digest
+
+    def _digest(self, broken: Integers) -> str:
         digest = blake2b(digest_size=16)
         arrays: list[Array] = [
-            self.ordinal[broken],
+            broken,
             self.ordinal,
             self.uid_hash,
             self.text_hash,
@@ -240,6 +267,13 @@ def _orphans(connection: duckdb.DuckDBPyConnection, matched: int) -> dict[str, F
         return {name: np.empty(0) for name in SCORED}
     table = connection.sql(_ORPHANS).to_arrow_table()
     return {name: _finite(values_of(table[name], np.float64)) for name in SCORED}
+
+
+def _spread(values: Floats, orphans: Floats) -> tuple[float, float]:
+    finite = np.concatenate([values[~np.isnan(values)], orphans[~np.isnan(orphans)]])
+    mean = float(finite.mean()) if len(finite) else 0.0
+    variance = float(finite.var(ddof=1)) if len(finite) > 1 else 0.0
+    return mean, variance**0.5 if variance > 1e-12 else 1.0
 
 
 def _finite(values: Floats) -> Floats:

@@ -9,9 +9,10 @@ import numpy as np
 
 from gdo.errors import GdoError, UsageError
 from gdo.pool.store import Pool, scalar
-from gdo.selectors.candidates import FIELDS
+from gdo.selectors.candidates import FIELDS, Integers
 from gdo.selectors.guard_media import load_media_guard
 from gdo.selectors.preset import Preset
+from gdo.selectors.score import tie_hash
 from gdo.selectors.select import Worked, read_pool, work_out
 from gdo.selectors.summary import why_not
 
@@ -116,6 +117,7 @@ def _explain(worked: Worked, subset: str, qa_uid: str, ordinal: int) -> tuple[Ex
     if index == len(candidates) or candidates.ordinal[index] != ordinal:
         return _kept_out(worked, subset, qa_uid, ordinal), None
     code = int(candidates.stratum[index])
+    members = np.flatnonzero(candidates.stratum == code)
     chosen = index in filled.chosen
     if chosen:
         place = filled.chosen.index(index)
@@ -127,8 +129,8 @@ def _explain(worked: Worked, subset: str, qa_uid: str, ordinal: int) -> tuple[Ex
         subset=subset,
         stratum={name: _value(candidates.fields[name], index) for name in FIELDS},
         terms=worked.scores.of(index),
-        rank=int(filled.rank_in_stratum[index]) + 1,
-        stratum_size=int((candidates.stratum == code).sum()),
+        rank=_rank(worked, members, index) + 1,
+        stratum_size=len(members),
         stratum_quota=int(bounds.quotas[code]),
         stratum_cap=int(bounds.caps[code]),
         chosen=chosen,
@@ -137,6 +139,14 @@ def _explain(worked: Worked, subset: str, qa_uid: str, ordinal: int) -> tuple[Ex
     )
     best = int(filled.best[index])
     return explanation, int(candidates.ordinal[best]) if best != index else None
+
+
+def _rank(worked: Worked, members: Integers, index: int) -> int:
+    """Place of one of a stratum's members by rho, near-duplicates of better ones last; from 0."""
+    rho = worked.scores.rho[members]
+    ties = tie_hash(worked.candidates.uid_hash[members], worked.preset.seed)
+    order = np.lexsort((ties, -rho, ~worked.filled.kept[members]))
+    return int(np.flatnonzero(members[order] == index)[0])
 
 
 def _kept_out(worked: Worked, subset: str, qa_uid: str, ordinal: int) -> Explanation:

@@ -1,14 +1,13 @@
 """The staged fill: hard bounds, then the strata's quotas, then the best of the rest (spec section 6)."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from gdo.selectors.bounds import Bounds
-from gdo.selectors.candidates import Candidates, Integers, Mask
+from gdo.selectors.candidates import Candidates, Floats, Hashes, Integers, Mask
 from gdo.selectors.preset import Preset
-from gdo.selectors.sorting import by_code
+from gdo.selectors.sorting import by_code, highest_by_code
 
 TEMPORAL, VIDEO, SOURCE = "hard_temporal_video", "hard_video", "hard_source_group::"
 QUOTA, TAIL, RESERVOIR = "stratum_quota", "global_tail", "uniform_reservoir"
@@ -21,8 +20,8 @@ class Filled:
 
     candidate: Mask
     """Samples left by the stratum's cap, near-duplicates of better ones taken out first."""
-    rank_in_stratum: Integers
-    """Place by rho within the stratum, from 0."""
+    order: Integers
+    """Their indices by rho downwards."""
     best: Integers
     """For each sample the one of its near-duplicates that may be chosen, itself where it has none."""
     chosen: list[int] = field(default_factory=list)
@@ -53,20 +52,19 @@ class _Filler:
     def __init__(self, candidates: Candidates, bounds: Bounds, count: int, preset: Preset, filled: Filled):
         self.filled, self.count = filled, count
         self.max_video, self.cap = bounds.max_video, preset.max_qa_per_video
-        self.text = candidates.text_hash.tolist()
-        self.uid = candidates.video_uid.tolist()
+        self.text, self.video = candidates.text_hash, candidates.video_uid
         self.is_taken = bytearray(len(candidates))
 
-    def take(self, members: Iterable[int], stage: str, most: int) -> int:
+    def take(self, members: Integers, stage: str, most: int) -> int:
         """Take up to `most` of these samples, in order; how many were taken."""
         filled, taken = self.filled, 0
         if most <= 0:
             return 0
-        for index in members:
+        columns = (members, self.text[members], self.video[members])
+        for index, text, video in zip(*(column.tolist() for column in columns), strict=True):
             if len(filled.chosen) >= self.count:
                 break
-            video = self.uid[index]
-            if self.is_taken[index] or self.text[index] in filled.texts:
+            if self.is_taken[index] or text in filled.texts:
                 continue
             if video >= 0:
                 here = filled.per_video.get(video, 0)
@@ -75,7 +73,7 @@ class _Filler:
                 filled.per_video[video] = here + 1
                 filled.videos += 1
             self.is_taken[index] = 1
-            filled.texts.add(self.text[index])
+            filled.texts.add(text)
             filled.chosen.append(index)
             filled.stages.append(stage)
             taken += 1
@@ -86,7 +84,8 @@ class _Filler:
 
 def fill(
     candidates: Candidates,
-    order: Integers,
+    rho: Floats,
+    ties: Hashes,
     bounds: Bounds,
     count: int,
     preset: Preset,
@@ -97,54 +96,51 @@ def fill(
 
     Args:
         candidates: What may be chosen.
-        order: Sample indices by rho downwards.
+        rho: What each is worth.
+        ties: What puts samples of equal rho in order.
         bounds: Quotas, bounds, floors and caps.
         count: Size of the subset.
         preset: For the per-video cap.
         reservoir: The uniform control, in its order: the last resort.
         best: For each sample the one of its near-duplicates that may be chosen, itself where it has none.
     """
-    filled = _cap_strata(candidates, order, bounds, best)
-    order = order[filled.candidate[order]]
+    filled = _cap_strata(candidates, rho, ties, bounds, best)
+    order = filled.order
     filler = _Filler(candidates, bounds, count, preset, filled)
     _hard_stages(candidates, order, bounds, filler)
     _quota_stage(candidates, order, bounds, filler)
-    filler.take(order.tolist(), TAIL, count - len(filled.chosen))
+    filler.take(order, TAIL, count - len(filled.chosen))
     if len(filled.chosen) < count:
-        filler.take(reservoir[filled.kept[reservoir]].tolist(), RESERVOIR, count - len(filled.chosen))
+        filler.take(reservoir[filled.kept[reservoir]], RESERVOIR, count - len(filled.chosen))
     _note_unmet(candidates, bounds, count, filled)
     return filled
 
 
-def _cap_strata(candidates: Candidates, order: Integers, bounds: Bounds, best: Integers) -> Filled:
-    """Rank the samples of each stratum by rho, those not kept last, and keep only the best of each."""
-    kept = np.equal(best, np.arange(len(best)))
-    order = np.concatenate([order[kept[order]], order[~kept[order]]])
-    stratum = candidates.stratum[order]
-    by_stratum = by_code(stratum, len(bounds.caps))
-    sizes = np.bincount(candidates.stratum, minlength=len(bounds.caps))
-    starts = np.concatenate([[0], np.cumsum(sizes)[:-1]])
-    rank = np.empty(len(candidates), dtype=np.int64)
-    rank[order[by_stratum]] = np.arange(len(order)) - np.repeat(starts, sizes)
-    return Filled(candidate=kept & (rank < bounds.caps[candidates.stratum]), rank_in_stratum=rank, best=best)
+def _cap_strata(candidates: Candidates, rho: Floats, ties: Hashes, bounds: Bounds, best: Integers) -> Filled:
+    """Leave only the best of each stratum, and none that has a better near-duplicate."""
+    kept = np.flatnonzero(best == np.arange(len(best)))
+    order = kept[highest_by_code(candidates.stratum[kept], rho[kept], ties[kept], bounds.caps)]
+    candidate = np.zeros(len(candidates), dtype=np.bool_)
+    candidate[order] = True
+    return Filled(candidate=candidate, order=order, best=best)
 
 
 def _hard_stages(candidates: Candidates, order: Integers, bounds: Bounds, filler: _Filler) -> None:
-    filler.take(order[bounds.temporal[order]].tolist(), TEMPORAL, bounds.min_temporal)
+    filler.take(order[bounds.temporal[order]], TEMPORAL, bounds.min_temporal)
     videos = order[candidates.video[order]]
-    filler.take(videos.tolist(), VIDEO, bounds.min_video - filler.filled.videos)
+    filler.take(videos, VIDEO, bounds.min_video - filler.filled.videos)
     groups = candidates.fields["source_group"]
     for code, floor in bounds.floors.items():
         chosen = np.array(filler.filled.chosen, dtype=np.int64)
         have = int((groups.codes[chosen] == code).sum())
         members = order[groups.codes[order] == code]
-        filler.take(members.tolist(), SOURCE + groups.names[code], floor - have)
+        filler.take(members, SOURCE + groups.names[code], floor - have)
 
 
 def _quota_stage(candidates: Candidates, order: Integers, bounds: Bounds, filler: _Filler) -> None:
     """Each stratum up to its quota, counting what earlier stages took from it."""
     stratum = candidates.stratum[order]
-    members = order[by_code(stratum, len(bounds.quotas))].tolist()
+    members = order[by_code(stratum, len(bounds.quotas))]
     ends = np.cumsum(np.bincount(stratum, minlength=len(bounds.quotas))).tolist()
     have = np.bincount(
         candidates.stratum[np.array(filler.filled.chosen, dtype=np.int64)], minlength=len(bounds.quotas)

@@ -9,7 +9,6 @@ from typing import Any, Literal
 import numpy as np
 
 from gdo.errors import UsageError
-from gdo.pool.readers import READERS, detect
 from gdo.pool.rows import BadRowError, Shape, pairs_of, without_tags
 from gdo.pool.text import hash64, normalise, text_hash
 from gdo.selectors.candidates import Candidates, Mask
@@ -44,6 +43,10 @@ def load_guard(files: Sequence[Path | str], by: GuardBy = "both") -> Guard:
     Raises:
         UsageError: A file is missing, or holds no question.
     """
+    if not files:
+        return Guard(frozenset(), frozenset())
+    from gdo.pool.readers import READERS, detect  # what reads files takes a while to load
+
     questions, pairs = set[int](), set[int]()
     for file in files:
         path, found = Path(file), False

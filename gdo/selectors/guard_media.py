@@ -13,6 +13,7 @@ from functools import partial
 from hashlib import blake2b
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
 
 import duckdb
 import numpy as np
@@ -21,9 +22,11 @@ import pyarrow as pa
 from gdo.errors import GdoError, MediaError, UsageError
 from gdo.pool.atomic import write_aside
 from gdo.pool.columns import numbers, values_of
-from gdo.pool.media import MediaKind, read_frames
 from gdo.pool.store import Pool, scalar
 from gdo.selectors.candidates import Candidates, Hashes, Mask
+
+if TYPE_CHECKING:
+    from gdo.pool.media import MediaKind
 
 STILLS = {".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
 CLIPS = {
@@ -49,7 +52,7 @@ Told = Callable[[str, int, int], None]
 class _Shown:
     """A medium of an evaluation set: its files, and where its fingerprint is kept."""
 
-    kind: MediaKind
+    kind: "MediaKind"
     files: tuple[Path, ...]
     kept: Path
 
@@ -215,6 +218,7 @@ def _take_fingerprints(shown: Sequence[_Shown], told: Told | None) -> None:
 def _take(one: _Shown) -> None:
     """Keep the fingerprint of what can be read; a file that shows nothing but one colour has an empty one."""
     from gdo.descriptors.fingerprint import Fingerprint
+    from gdo.pool.media import read_frames
 
     try:
         frames = read_frames(one.kind, one.files, Fingerprint.frames)

@@ -8,7 +8,8 @@ import numpy as np
 from gdo.descriptors.duplicates.components import components
 from gdo.errors import UsageError
 from gdo.pool.store import scalar
-from gdo.selectors.candidates import Candidates, Codes, Integers, first_appearance
+from gdo.selectors.candidates import Candidates, Codes, Floats, Hashes, Integers, first_appearance
+from gdo.selectors.sorting import highest
 
 _GROUPS = """
 SELECT ordinal, duplicate_group FROM sample JOIN sample_duplicate USING (qa_uid) ORDER BY ordinal
@@ -75,15 +76,16 @@ def _joined(candidates: Candidates, samples: Integers, groups: Integers) -> Code
     return joined
 
 
-def best_of_groups(near: Codes, order: Integers) -> Integers:
+def best_of_groups(near: Codes, rho: Floats, ties: Hashes) -> Integers:
     """For each sample the one of its group that may be chosen: int64 [samples]; itself where it has none.
 
     Args:
         near: Groups of the samples, -1 for none.
-        order: Sample indices by rho downwards.
+        rho: What each is worth; the highest of a group may be chosen.
+        ties: What puts samples of equal rho in order.
     """
-    best = np.arange(len(near))
-    grouped = order[near[order] >= 0]
+    best, grouped = np.arange(len(near)), np.flatnonzero(near >= 0)
+    grouped = grouped[highest(rho[grouped], ties[grouped])]
     _, first, inverse = np.unique(near[grouped], return_index=True, return_inverse=True)
     best[grouped] = grouped[first][inverse]
     return best

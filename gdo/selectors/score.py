@@ -8,13 +8,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from gdo.selectors.candidates import Candidates, Floats, Hashes, Integers
+from gdo.pool.threads import in_threads
+from gdo.selectors.candidates import Candidates, Floats, Hashes
 from gdo.selectors.preset import Preset
-from gdo.selectors.sorting import ordered
 
 DECIMALS = 12
 CHUNK = 1 << 15
 """Samples scored at a time: their terms fit into the processor's cache, and memory stays bounded."""
+THREADS = 2
+"""That score; each sample for itself, so that their number changes nothing."""
 _ALIGNED = (
     "duration_bucket",
     "temporal_category",
@@ -43,10 +45,14 @@ def score(candidates: Candidates, preset: Preset) -> Scores:
     """Score every sample; one that has a row of descriptors is described, even where the row is empty."""
     terms = Terms(candidates, preset)
     rho, vds3 = np.empty(len(candidates)), np.empty(len(candidates))
-    for start in range(0, len(candidates), CHUNK):
+
+    def fill_in(start: int) -> None:
         rows = slice(start, start + CHUNK)
         found = terms.of(rows)
         rho[rows], vds3[rows] = found["rho"], found["vds3"]
+
+    for _ in in_threads(fill_in, range(0, len(candidates), CHUNK), THREADS):
+        pass
     rows_of_no_candidate = terms.vds3(candidates.orphans)
     return Scores(rho, np.concatenate([vds3[candidates.described], rows_of_no_candidate]), terms)
 
@@ -60,7 +66,7 @@ class Terms:
         self.bonus = _bonus(candidates, preset)
         counts = candidates.data_source.counts
         self.prior: Floats = np.log((len(candidates) + 1) / (counts + 1))
-        self.spread = {name: _spread(candidates, name) for name in candidates.values}
+        self.spread = candidates.spread
 
     def of(self, rows: slice) -> dict[str, Floats]:
         """Every term of these samples, by name; `quality` is the "PPL" term, `vds3` is unclipped."""
@@ -134,7 +140,7 @@ def _alignment(candidates: Candidates) -> Floats:
     logs = list[Floats]()
     for name in _ALIGNED:
         field = candidates.fields[name]
-        shares: Floats = np.maximum(field.counts / len(candidates), 1e-9)
+        shares: Floats = np.maximum(candidates.counts[name] / len(candidates), 1e-9)
         logs.append(np.log(shares)[field.codes[candidates.strata]])
     return np.asarray(np.mean(logs, axis=0))
 
@@ -148,15 +154,6 @@ def _bonus(candidates: Candidates, preset: Preset) -> Floats:
     return np.where(candidates.video[candidates.strata], by_code[field.codes[candidates.strata]], 0.0)
 
 
-def _spread(candidates: Candidates, name: str) -> tuple[float, float]:
-    """Mean and standard deviation (n - 1) of a column's finite values, rows of no candidate included."""
-    values, orphans = candidates.values[name], candidates.orphans[name]
-    finite = np.concatenate([values[~np.isnan(values)], orphans[~np.isnan(orphans)]])
-    mean = float(finite.mean()) if len(finite) else 0.0
-    variance = float(finite.var(ddof=1)) if len(finite) > 1 else 0.0
-    return mean, variance**0.5 if variance > 1e-12 else 1.0
-
-
 def tie_hash(uid_hash: Hashes, seed: int) -> Hashes:
     """A hash of (seed, qa_uid) that orders equal scores and the uniform control (SplitMix64's mixer)."""
     start = np.uint64((seed * 0x9E3779B97F4A7C15) & 0xFFFFFFFFFFFFFFFF)
@@ -164,8 +161,3 @@ def tie_hash(uid_hash: Hashes, seed: int) -> Hashes:
     x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return x ^ (x >> np.uint64(31))
-
-
-def ranking(rho: Floats, by_hash: Integers) -> Integers:
-    """Sample indices by rho downwards; equal scores stay in the order of their hash."""
-    return by_hash[ordered(-rho[by_hash])]

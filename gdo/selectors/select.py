@@ -14,21 +14,20 @@ import numpy as np
 import pyarrow as pa
 
 from gdo.errors import GdoError, UsageError
-from gdo.pool.columns import named, numbers
-from gdo.pool.store import Pool, record_run, scalar, utc_now, versions
+from gdo.pool.columns import named, numbers, texts_at, values_of
+from gdo.pool.store import Pool, record_run, utc_now, versions
 from gdo.selectors.bounds import Bounds, plan_bounds
 from gdo.selectors.budget import plan_budget
-from gdo.selectors.cache import read_candidates, revalidate
-from gdo.selectors.candidates import Candidates, Integers, Mask, unreadable
+from gdo.selectors.cache import cached_base, read_base, revalidate
+from gdo.selectors.candidates import Candidates, Integers, Mask
 from gdo.selectors.fill import Filled, fill
 from gdo.selectors.guard import Guard, GuardBy, load_guard
 from gdo.selectors.guard_media import NO_MEDIA, MediaGuard, Told, load_media_guard
 from gdo.selectors.near import Near, best_of_groups, with_near
 from gdo.selectors.preset import Preset, load_preset
-from gdo.selectors.score import Scores, ranking, score, tie_hash
-from gdo.selectors.sorting import ordered
+from gdo.selectors.score import Scores, score, tie_hash
 from gdo.selectors.summary import summarise
-from gdo.selectors.uniform import uniform_control
+from gdo.selectors.uniform import draw_control
 
 
 @dataclass(frozen=True)
@@ -105,9 +104,7 @@ def select(
     folders = [str(Path(folder).absolute()) for folder in guard_media]
     target = Pool(pool)
     media_guard = load_media_guard(target, folders, told)
-    with target.read() as connection:
-        read = read_pool(target, connection, resolved, media_guard)
-    worked = work_out(read, resolved, guards, guard_by)
+    worked = work_out(_read(target, resolved, media_guard), resolved, guards, guard_by)
     subset = name or resolved.name
     parameters = resolved.model_dump(mode="json") | {"guard": guards, "guard_by": guard_by}
     parameters["guard_digest"] = worked.guard.digest
@@ -134,19 +131,26 @@ class PoolRead:
     """The search for near-duplicates, where the preset goes by it."""
 
 
-_BAD_ROWS = "SELECT reason, count(*) FROM bad_row WHERE NOT kept GROUP BY reason ORDER BY reason"
-
-
 def read_pool(
     pool: Pool, connection: duckdb.DuckDBPyConnection, preset: Preset, guard: MediaGuard = NO_MEDIA
 ) -> PoolRead:
     """Read what a preset needs from a pool, which is open."""
-    everything, near = read_candidates(pool, connection, preset), None
+    base, near = read_base(pool, connection, preset), None
+    everything = base.candidates
     if preset.dedup == "near":
         everything, near = with_near(connection, everything)
-    bad_rows = dict(connection.execute(_BAD_ROWS).fetchall())
-    broken, guarded = unreadable(connection, everything), guard.excluded(connection, everything)
-    return PoolRead(everything, broken, bad_rows, guarded, guard, near)
+    guarded = guard.excluded(connection, everything)
+    return PoolRead(everything, base.unreadable, base.bad_rows, guarded, guard, near)
+
+
+def _read(pool: Pool, preset: Preset, guard: MediaGuard) -> PoolRead:
+    """The same of a pool that is opened only where the cache does not tell it all."""
+    base = cached_base(pool, preset) if preset.dedup != "near" and not guard.files else None
+    if base is not None:
+        none = np.zeros(len(base.candidates), dtype=np.bool_)
+        return PoolRead(base.candidates, base.unreadable, base.bad_rows, none, guard, None)
+    with pool.read() as connection:
+        return read_pool(pool, connection, preset, guard)
 
 
 def work_out(read: PoolRead, preset: Preset, guards: Sequence[str], guard_by: GuardBy) -> Worked:
@@ -163,20 +167,20 @@ def work_out(read: PoolRead, preset: Preset, guards: Sequence[str], guard_by: Gu
     if not len(candidates):
         raise UsageError(
             f"nothing is left to choose from: the guard keeps out {int((hit | shown).sum()):,} samples, the "
-            f"media of {int(broken.sum()):,} could not be read (--set unreadable_media=keep takes them all "
-            "the same)"
+            f"media of {int(broken.sum()):,} could not be read (`error` in table media; if files lie "
+            "elsewhere, `gdo ingest POOL FILE --media-root DIR --replace`; --set unreadable_media=keep takes "
+            "all the same)"
         )
     with ThreadPoolExecutor(1) as aside:
         fingerprint = aside.submit(everything.fingerprint, broken)
         scores = score(candidates, preset)
         target, budget = plan_budget(candidates, scores.vds3_rows, preset)
         bounds = plan_bounds(candidates, target, preset)
-        by_hash = ordered(tie_hash(candidates.uid_hash, preset.seed))
+        ties = tie_hash(candidates.uid_hash, preset.seed)
         asked = math.ceil(target * preset.uniform_multiplier)
-        uniform = uniform_control(candidates, by_hash, asked, preset.max_qa_per_video)
-        order = ranking(scores.rho, by_hash)
-        best = best_of_groups(candidates.near, order)
-        filled = fill(candidates, order, bounds, target, preset, uniform, best)
+        uniform = draw_control(candidates, ties, asked, preset.max_qa_per_video)
+        best = best_of_groups(candidates.near, scores.rho, ties)
+        filled = fill(candidates, scores.rho, ties, bounds, target, preset, uniform, best)
     report = summarise(candidates, target, budget, bounds, filled, uniform, preset)
     report |= {"uniform_count": asked, "excluded_by_guard": int(hit.sum())}
     if read.media_guard.files:
@@ -229,35 +233,44 @@ def _store(
             utc_now(),
         ],
     )
-    picked = _members(worked)
-    connection.register("picked", picked)
+    members = _members(connection, worked)
+    connection.register("members", members)
     connection.execute(
-        "INSERT INTO subset_sample SELECT ?, role, qa_uid, rank, score, stage "
-        "FROM picked JOIN sample USING (ordinal, uid_hash, text_hash) ORDER BY role, rank",
-        [subset],
+        "INSERT INTO subset_sample SELECT ?, role, qa_uid, rank, score, stage FROM members", [subset]
     )
-    connection.unregister("picked")
-    stored = scalar(connection, "SELECT count(*) FROM subset_sample WHERE subset = ?", [subset])
-    if stored != picked.num_rows:
-        raise GdoError("the pool was changed while the subset was being chosen; select again")
+    connection.unregister("members")
 
 
-def _members(worked: Worked) -> pa.Table:
-    """Chosen samples and control as one table, keyed by the order of ingestion."""
+_PICKED = "SELECT place, uid_hash, text_hash, qa_uid FROM picked JOIN sample USING (ordinal)"
+
+
+def _members(connection: duckdb.DuckDBPyConnection, worked: Worked) -> pa.Table:
+    """Chosen samples and control as rows of `subset_sample`, in the order of their ranks.
+
+    Raises:
+        GdoError: They are not in the pool any more.
+    """
     chosen, uniform = np.array(worked.filled.chosen, dtype=np.int64), worked.uniform
     members, candidates = np.concatenate([chosen, uniform]), worked.candidates
-    in_control = np.arange(len(members)) >= len(chosen)
+    count, in_control = len(members), np.arange(len(members)) >= len(chosen)
+    place = numbers(np.arange(count))
+    connection.register("picked", pa.table({"place": place, "ordinal": numbers(candidates.ordinal[members])}))
+    rows = connection.sql(_PICKED).to_arrow_table()
+    connection.unregister("picked")
+    found = values_of(rows["place"], np.int64)
+    hashes = [(column, values_of(rows[column], np.uint64)) for column in ("uid_hash", "text_hash")]
+    same = all((getattr(candidates, column)[members[found]] == now).all() for column, now in hashes)
+    if len(found) != count or not same:
+        raise GdoError("the pool was changed while the subset was being chosen; select again")
     rank = np.concatenate([np.arange(len(chosen)), np.arange(len(uniform))])
     stages = list(dict.fromkeys([*worked.filled.stages, "uniform"]))
     numbered = {stage: number for number, stage in enumerate(stages)}
-    stage = np.full(len(members), numbered["uniform"], np.int32)
+    stage = np.full(count, numbered["uniform"], np.int32)
     stage[: len(chosen)] = [numbered[name] for name in worked.filled.stages]
     return pa.table(
         {
-            "ordinal": numbers(candidates.ordinal[members]),
-            "uid_hash": numbers(candidates.uid_hash[members]),
-            "text_hash": numbers(candidates.text_hash[members]),
             "role": named(in_control.astype(np.int32), ("chosen", "uniform")),
+            "qa_uid": texts_at(rows["qa_uid"], np.argsort(found)),
             "rank": numbers(rank.astype(np.int32)),
             "score": numbers(worked.scores.rho[members], ~in_control),
             "stage": named(stage, stages),

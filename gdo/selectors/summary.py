@@ -27,6 +27,9 @@ def summarise(
     chosen = np.array(filled.chosen, dtype=np.int64)
     groups = candidates.fields["source_group"]
     overlap = int(np.isin(chosen, uniform).sum())
+    counts = {"pool": candidates.counts, "subset": candidates.counts_of(chosen)}
+    counts["uniform"] = candidates.counts_of(uniform)
+    profiles = {part: _named(candidates, counted) for part, counted in counts.items()}
     return {
         "total_pairs": len(candidates),
         "target_count": target,
@@ -47,19 +50,15 @@ def summarise(
         "met": {
             "video_count": filled.videos,
             "temporal_video_count": int(bounds.temporal[chosen].sum()),
-            "source_groups": _counts(candidates, "source_group", chosen),
+            "source_groups": profiles["subset"]["source_group"],
         },
         "unmet_because": {
             name: what_binds(candidates, bounds, filled, preset, _affected(candidates, bounds, name))
             for name in filled.unmet
         },
-        "subset_js_to_pool": _divergences(candidates, chosen),
-        "uniform_js_to_pool": _divergences(candidates, uniform),
-        "profiles": {
-            "pool": {name: _counts(candidates, name, None) for name in FIELDS},
-            "subset": {name: _counts(candidates, name, chosen) for name in FIELDS},
-            "uniform": {name: _counts(candidates, name, uniform) for name in FIELDS},
-        },
+        "subset_js_to_pool": _divergences(candidates.counts, counts["subset"]),
+        "uniform_js_to_pool": _divergences(candidates.counts, counts["uniform"]),
+        "profiles": profiles,
         "overlap": {
             "count": overlap,
             "share": overlap / max(1, min(len(chosen), len(uniform))),
@@ -119,20 +118,18 @@ def _affected(candidates: Candidates, bounds: Bounds, bound: str) -> Mask:
     return np.ones(len(candidates), dtype=np.bool_)
 
 
-def _counts(candidates: Candidates, name: str, members: Integers | None) -> dict[str, int]:
-    field = candidates.fields[name]
-    codes = field.codes if members is None else field.codes[members]
-    counts = np.bincount(codes, minlength=len(field.names))
-    return dict(zip(field.names, counts.tolist(), strict=True))
+def _named(candidates: Candidates, counts: dict[str, Integers]) -> dict[str, dict[str, int]]:
+    """Samples per field and value."""
+    return {
+        name: dict(zip(candidates.fields[name].names, counts[name].tolist(), strict=True)) for name in FIELDS
+    }
 
 
-def _divergences(candidates: Candidates, members: Integers) -> dict[str, float]:
-    result = {}
-    for name in FIELDS:
-        field = candidates.fields[name]
-        counts = np.bincount(field.codes[members], minlength=len(field.names))
-        result[name] = jensen_shannon(field.counts / len(candidates), counts / max(1, len(members)))
-    return result
+def _divergences(pool: dict[str, Integers], part: dict[str, Integers]) -> dict[str, float]:
+    return {
+        name: jensen_shannon(pool[name] / pool[name].sum(), part[name] / max(1, int(part[name].sum())))
+        for name in FIELDS
+    }
 
 
 def jensen_shannon(p: Floats, q: Floats) -> float:

@@ -5,6 +5,17 @@ from collections.abc import Sequence
 import numpy as np
 
 from gdo.selectors.candidates import Candidates, Codes, Hashes, Integers, Mask
+from gdo.selectors.sorting import lowest, ordered
+
+
+def draw_control(candidates: Candidates, ties: Hashes, count: int, max_qa_per_video: int) -> Integers:
+    """`uniform_control` in the order of the samples' ties, of which no more are sorted than it takes."""
+    wanted = min(count, len(candidates))
+    head = lowest(ties, wanted + wanted // 8)
+    taken = head[_accept(candidates, head, max_qa_per_video, texts=True)][:wanted]
+    if len(taken) == wanted:
+        return taken
+    return uniform_control(candidates, ordered(ties), count, max_qa_per_video)
 
 
 def uniform_control(candidates: Candidates, order: Integers, count: int, max_qa_per_video: int) -> Integers:
