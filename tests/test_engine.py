@@ -220,6 +220,21 @@ def test_a_bad_image_costs_its_batch_nothing(tmp_path: Path, trouble: None) -> N
     assert [row[1] for row in light(pool)] == [None, *map(float, range(100, 120)), None]
 
 
+def test_media_that_lie_elsewhere_are_told_with_an_example(tmp_path: Path) -> None:
+    pool = make_pool(tmp_path, [100, 110, 120], frames=1)
+    for name in ("000-0.png", "001-0.png", "002-0.png"):
+        (tmp_path / name).rename(tmp_path / f"away-{name}")
+    for report in (describe(pool, ["brightness"], workers=0, limit=2), probe_media_headers(pool, workers=0)):
+        (hint,) = report.hints
+        assert hint.startswith("The files of ")
+        assert f"such as {tmp_path}/00" in hint
+        assert f"`gdo ingest {pool} {tmp_path / 'rows.jsonl'} --media-root DIR --replace`" in hint
+    for name in ("000-0.png", "001-0.png"):
+        (tmp_path / f"away-{name}").rename(tmp_path / name)
+    few = describe(pool, ["brightness"], workers=0, retry_errors=True)
+    assert (only(few).errors, few.hints) == (1, [])
+
+
 def test_errors_are_kept_until_a_retry_asks_for_them(tmp_path: Path) -> None:
     pool = make_pool(tmp_path, [100, 150])
     (tmp_path / "000-0.png").rename(tmp_path / "away.png")

@@ -12,8 +12,8 @@ import pytest
 from containers import CONTAINERS, JPEG, lines, tar, ten_rows
 
 from gdo.errors import GdoError, UsageError
+from gdo.pool import commit, readers
 from gdo.pool import ingest as module
-from gdo.pool import readers
 from gdo.pool.commit import IngestReport
 from gdo.pool.ingest import ingest
 from gdo.pool.store import Pool
@@ -63,6 +63,7 @@ SAMPLE_COLUMNS = (
 @pytest.mark.parametrize("shape", ["paper video", "swift images"])
 def test_every_container_gives_the_same_samples(shape: str, tmp_path: Path) -> None:
     rows, got = ten_rows(shape), {}
+    (tmp_path / "media").mkdir()
     for name, container in CONTAINERS.items():
         folder = tmp_path / name.replace(" ", "_")
         folder.mkdir()
@@ -116,10 +117,13 @@ def test_images_of_a_row_are_all_kept_unless_the_first_is_asked_for() -> None:
 
 def test_media_paths_start_from_the_media_root() -> None:
     one(write("in/a.jsonl", [image_row("a")]))
-    one(write("in/b.jsonl", [image_row("b")]), media_root="in/../pictures")
-    one(write("in/c.jsonl", [image_row("c")]), media_root="/data/pictures")
+    with pytest.raises(UsageError, match=r"media root in/\.\./pictures is no folder"):
+        one(write("in/b.jsonl", [image_row("b")]), media_root="in/../pictures")
+    Path("pictures").mkdir()
+    one("in/b.jsonl", media_root="in/../pictures")
+    one(write("in/c.jsonl", [image_row("c")]), media_root="/")
     roots = ask("SELECT root, paths FROM media ORDER BY paths")
-    assert roots == [("in", ["a.jpg"]), ("pictures", ["b.jpg"]), ("/data/pictures", ["c.jpg"])]
+    assert roots == [("in", ["a.jpg"]), ("pictures", ["b.jpg"]), ("/", ["c.jpg"])]
 
 
 def test_embedded_media_are_written_once_beside_the_pool() -> None:
@@ -194,7 +198,9 @@ def test_duplicate_ids_across_files_and_the_way_out() -> None:
         ask("SELECT detail FROM bad_row")[0][0] == f"b, in the pool from {Path('a.jsonl').absolute()} line 2"
     )
     before = content()
-    with pytest.raises(GdoError, match=r"c.jsonl gives no sample \(1 x duplicate id\); --source-name N"):
+    with pytest.raises(
+        GdoError, match=r"c.jsonl gives no sample \(1 x duplicate id, .*a.jsonl line 1\); .*: --source-name N"
+    ):
         one(write("c.jsonl", [image_row("a")]))
     assert content() == before
     named = one("c.jsonl", source_name="N")
@@ -250,6 +256,54 @@ def test_the_kind_is_the_files_even_where_it_shows_late(monkeypatch: pytest.Monk
     assert ask("SELECT DISTINCT bucket FROM sample") == [("image_qa",)]
     assert ask("SELECT kind, count(*) FROM media GROUP BY ALL ORDER BY ALL") == [("image", 500), ("video", 1)]
     assert one(write("b.jsonl", [image_row("b")]), kind="video").kind == "video"
+
+
+def test_pictures_that_become_frames_because_of_a_video_are_told() -> None:
+    rows = [
+        image_row("a"),
+        image_row("b", images=["1.jpg", "2.jpg"]),
+        image_row("v", images=None, video="v.mp4"),
+    ]
+    rows += [image_row("f", video_id="f"), image_row("s", bucket="synthetic_text_video")]
+    report = one(write("a.jsonl", rows))
+    assert (report.kind, report.samples, report.notes) == ("video", 5, {"pictures in a video file": 2})
+    assert ask("SELECT line, detail FROM bad_row WHERE kept ORDER BY line") == [
+        (1, "taken for frames of a clip: 1"),
+        (2, "taken for frames of a clip: 2"),
+    ]
+    assert [hint for hint in report.hints if "into a file of their own" in hint]
+    forced = one("a.jsonl", kind="video", replace=True)
+    assert (forced.samples, forced.notes, forced.hints) == (5, {}, [])
+
+
+def test_media_at_addresses_are_told() -> None:
+    report = one(write("a.jsonl", [image_row("a", images=["https://h/cat.jpg"]), image_row("b")]))
+    assert (report.samples, report.notes) == (2, {"media at an address": 1})
+    assert ask("SELECT line, detail FROM bad_row") == [(1, "https://h/cat.jpg")]
+    assert "Nothing is downloaded" in report.hints[0]
+
+
+def test_hints_tell_why_ids_are_equal() -> None:
+    nameless = {key: value for key, value in image_row("a").items() if key != "id"}
+    (within,) = one(write("a.jsonl", [image_row("a"), image_row("a"), nameless])).hints
+    assert within.startswith("Equal ids within one file") and "--source-name" not in within
+    (across,) = one(write("b.jsonl", [image_row("a"), image_row("b")])).hints
+    assert across.startswith("Equal ids in two files: --source-name N makes them ov::N:ID::t0")
+    (made_up,) = one(write("c.jsonl", [image_row("c"), image_row("d"), nameless])).hints
+    assert made_up.startswith("Rows without an id are numbered") and "--source-name N" in made_up
+
+
+def test_texts_and_lists_of_frames_are_compressed_by_zstd() -> None:
+    """Unless another thread's query has locked the settings of the file."""
+    rows = [image_row(f"{row}", images=[f"{row}/{frame}.jpg" for frame in range(9)]) for row in range(40)]
+    assert one(write("rows.jsonl", rows)).samples == 40
+    info = "FROM pragma_storage_info('{}') WHERE column_name = '{}' AND segment_type = 'VARCHAR'"
+    for table, column in (("sample", "qa_uid"), ("media", "paths")):
+        assert ("ZSTD",) in ask(f"SELECT compression {info.format(table, column)}")
+    with Pool("p.duckdb").write() as connection:
+        connection.execute("SET lock_configuration = true")
+        commit.compress_quickly(connection)
+        assert connection.execute("SELECT count(*) FROM sample").fetchall() == [(40,)]
 
 
 def test_the_same_file_again_changes_nothing_and_a_changed_one_is_refused() -> None:
@@ -329,6 +383,31 @@ def test_several_files_keep_their_order_and_progress_is_told() -> None:
         "ingest",
         str(files[0].absolute()),
     )
+
+
+def test_a_file_that_stops_a_load_says_which_rows_and_what_else_was_not_read() -> None:
+    bad = [
+        image_row("a", images=None, picture="a.jpg"),
+        image_row("b", images=None),
+        image_row("c", messages=5),
+    ]
+    files = [
+        write("a.jsonl", [image_row("a")]),
+        write("b.jsonl", [*bad, *bad]),
+        write("c.jsonl", [image_row("c")]),
+    ]
+    taken = list[IngestReport]()
+    with pytest.raises(GdoError) as caught:
+        ingest("p.duckdb", [*files], taken=taken.append)
+    assert [report.path for report in taken] == [str(files[0].absolute())]
+    told = str(caught.value)
+    assert "4 x no media, first line 1: none in images" in told and "'picture'" in told
+    assert "2 x messages are not a list, first line 3: 5" in told
+    assert told.endswith(f"Not read after it: {files[2].absolute()}.")
+    assert ask("SELECT source_id FROM source") == [(1,)]
+    with pytest.raises(UsageError, match="there is no file"):
+        ingest("other.duckdb", [files[0], "missing.jsonl"])
+    assert not Path("other.duckdb").exists()
 
 
 def _mutants(shared: Path, count: int) -> Iterator[bytes]:

@@ -448,6 +448,27 @@ def test_shards_have_lines_of_their_own(tmp_path: Path, monkeypatch: pytest.Monk
     assert told(read(tmp_path)) == [*want, (15, "broken file")]
 
 
+def test_a_folder_of_several_kinds_is_refused_unless_one_is_asked_for(tmp_path: Path) -> None:
+    parquet = CONTAINERS["parquet"](tmp_path, ten_rows("paper image"))
+    (tmp_path / "state.json").write_text('{"rows": 10}')
+    assert detect(tmp_path) == "parquet"
+    lines = tmp_path / "rows.jsonl"
+    lines.write_text("{}")
+    with pytest.raises(
+        UsageError, match=r"1 of parquet, 1 of JSON, such as .*rows\.jsonl.*--format parquet takes"
+    ):
+        detect(tmp_path)
+    assert detect(tmp_path, "parquet") == "parquet"
+    lines.rename(tmp_path / "rows.json")
+    assert detect(tmp_path) == "parquet"
+    (tmp_path / "rows.json").write_text("[{}]")
+    with pytest.raises(UsageError, match=r"1 of JSON, such as .*rows\.json"):
+        detect(tmp_path)
+    parquet.unlink()
+    with pytest.raises(UsageError, match=r"\(1 of JSON, such as .*rows\.json\); name the files$"):
+        detect(tmp_path)
+
+
 def test_what_cannot_be_ingested_says_so(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"there is no file or folder .*nothing"):
         detect(tmp_path / "nothing")

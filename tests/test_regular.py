@@ -117,7 +117,11 @@ def row(rng: random.Random, number: int) -> Any:
             ["x"],
             [None],
             ["", "x"],
-            ["file:///x"],
+            ["file:///x%20y"],
+            ["x.jpg", "https://h/x.jpg"],
+            ["s3://b/x"],
+            ["data:;base64,eA=="],
+            ["data:x"],
             [["f", "g"]],
             "v.mp4",
         ]
@@ -151,7 +155,8 @@ def test_a_thousand_rows_of_every_sort(kind: str, format: str, tmp_path: Path) -
     for first_only, strict in ((False, False), (True, True)):
         chosen = replace(
             SETTINGS, kind=kind, shape=shape_of(format), name="N" if strict else None,
-            first_image_only=first_only, strict=strict,
+            first_image_only=first_only, strict=strict, forced=kind == "image" or strict,
+            blob_folder=tmp_path / "blobs",
         )  # fmt: skip
         taken = assert_same("\n".join(lines).encode(), chosen, tmp_path / str(strict))
         assert taken > 50, "the fast way takes next to nothing, so this test shows nothing"

@@ -16,6 +16,7 @@ from gdo.pool.rows import (
     SHAPES,
     BadRowError,
     Blob,
+    address_of,
     has_video,
     load_row,
     pairs_of,
@@ -63,6 +64,7 @@ def refused(raw: Any) -> BadRowError:
             [{"role": U, "content": [{"type": "image"}, {"type": "text", "text": "q"}]}, *turns((A, "a"))],
             [("q", "a")],
         ),
+        ([{"role": U, "content": ["q", {"text": "r"}, 5]}, *turns((A, "a"))], [("q\nr", "a")]),
         ([{"role": U, "content": None, "value": "q"}, *turns((A, "a"))], [("q", "a")]),
         ([], None),
     ],
@@ -97,8 +99,14 @@ def test_turns_pair_up_as_the_spec_says(
         ({"images": [{}]}, "wrong type: images"),
         ({"images": [{"bytes": b"x", "path": None}, "a.jpg"]}, "wrong type: images"),
         ({"images": ["a\0.jpg"]}, "bad path"),
+        ({"images": ["file:///d/%00"]}, "bad path"),
+        ({"images": ["file://"]}, "bad path"),
+        ({"images": ["data:image/png;base64,x"]}, "bad path"),
+        ({"images": ["data:image/png;base64,eA==", "a.jpg"]}, "wrong type: images"),
         ({"videos": [[]]}, "no media"),
         ({"videos": [5]}, "wrong type: videos"),
+        ({"images": 0}, "wrong type: images"),
+        ({"images": None, "videos": False}, "wrong type: videos"),
         ({"videos": [["a.jpg", 3]]}, "wrong type: videos"),
         ({"id": {"x": 1}}, "wrong type: id"),
         ({"id": True}, "wrong type: id"),
@@ -162,6 +170,12 @@ def test_an_empty_data_source_is_kept_apart_from_none() -> None:
         ({"images": ["a", "b"]}, ["a", "b"], [], []),
         ({"images": "a"}, ["a"], [], []),
         ({"images": ["file:///d/a"]}, ["/d/a"], [], []),
+        ({"images": ["file:///d/my%20cat%C3%A9.jpg"]}, ["/d/my caté.jpg"], [], []),
+        ({"images": ["my%20cat.jpg"]}, ["my%20cat.jpg"], [], []),
+        ({"images": ["https://h/my%20cat.jpg"]}, ["https://h/my%20cat.jpg"], [], []),
+        ({"images": ["data:image/png;base64,eA=="]}, [Blob(b"x", "")], [], []),
+        ({"images": ["data:a.jpg"]}, ["data:a.jpg"], [], []),
+        ({"images": {"url": "a"}}, ["a"], [], []),
         ({"images": None, "image": "a"}, ["a"], [], []),
         ({"images": [], "image": ["a", "b"]}, ["a", "b"], [], []),
         ({"images": None, "video": "a.mp4"}, [], [["a.mp4"]], [False]),
@@ -183,6 +197,52 @@ def test_media_of_all_shapes(
 ) -> None:
     parsed = parse_row(row(**keys), AUTO)
     assert (parsed.images, parsed.videos, parsed.frame_lists) == (images, videos, frame_lists)
+
+
+@pytest.mark.parametrize(
+    ("part", "images", "videos"),
+    [
+        ({"type": "image_url", "image_url": {"url": "a.jpg"}}, ["a.jpg"], []),
+        ({"type": "image_url", "image_url": "a.jpg", "text": None}, ["a.jpg"], []),
+        ({"type": "image", "image": "file:///a"}, ["/a"], []),
+        ({"type": "image_url", "image_url": {"url": "data:;base64,eA=="}}, [Blob(b"x", "")], []),
+        ({"type": "video_url", "video_url": {"url": "a.mp4"}}, [], [["a.mp4"]]),
+        ({"type": "video", "video": "a.mp4"}, [], [["a.mp4"]]),
+        ({"type": "video", "video": ["f0", "f1"]}, [], [["f0", "f1"]]),
+    ],
+)
+def test_media_within_the_messages_count_where_the_row_names_none(
+    part: dict[str, Any], images: list[Any], videos: list[Any]
+) -> None:
+    asked = {"role": U, "content": [part, {"type": "text", "text": "q"}]}
+    raw = row(images=None, messages=[asked, *turns((A, "a"))])
+    parsed = parse_row(raw, AUTO)
+    assert (parsed.images, parsed.videos, parsed.pairs) == (images, videos, [("q", "a")])
+    assert placeholder_trouble(parsed) is None
+    assert has_video(raw, AUTO) is bool(videos)
+    named = raw | {"images": ["named.jpg"]}
+    assert (parse_row(named, AUTO).images, parse_row(named, AUTO).videos) == (["named.jpg"], [])
+    assert not has_video(named, AUTO)
+
+
+def test_a_refused_row_tells_what_it_has() -> None:
+    assert "keys: ['id', 'picture', 'messages']" in refused({"id": 1, "picture": "a", "messages": []}).detail
+    strange = [{"from": "chatgpt", "value": "q"}, {"role": "bing", "content": "a"}, {"role": ["x"]}]
+    assert "roles: ['chatgpt', 'bing']" in refused(row(messages=strange[:2])).detail
+
+
+@pytest.mark.parametrize(
+    ("keys", "address"),
+    [
+        ({}, None),
+        ({"images": ["a.jpg", "s3://b/c.jpg", "http://d"]}, "s3://b/c.jpg"),
+        ({"images": ["a b://c", "file:///a"]}, None),
+        ({"images": None, "videos": [["f0"], ["HTTPS://h/f.jpg"]]}, "HTTPS://h/f.jpg"),
+        ({"images": ["data:;base64,eA=="]}, None),
+    ],
+)
+def test_addresses_are_told_from_files(keys: Any, address: str | None) -> None:
+    assert address_of(parse_row(row(**keys), AUTO)) == address
 
 
 def test_a_format_decides_which_key_counts() -> None:
@@ -213,6 +273,7 @@ def test_a_format_decides_which_key_counts() -> None:
         ({"video_id": None}, False),
         ({"video_id": ""}, False),
         ({"videos": []}, False),
+        ({"videos": 0}, True),
         ({"images": ["a"]}, False),
         ({"video_id": float("nan"), "videos": None, "video": ""}, False),
         ("video", False),

@@ -123,7 +123,8 @@ def test_files_that_are_no_pools_are_refused() -> None:
     with pytest.raises(UsageError, match="other tables, not a pool"), Pool("other.duckdb").write():
         pass
     Path("blocks").mkdir()
-    for name, data in (("blocks/text.duckdb", b"hello" * 999), ("empty.duckdb", b"")):
+    rows = write("rows.jsonl", "a").read_bytes()
+    for name, data in (("blocks/text.duckdb", b"hello" * 999), ("empty.duckdb", b""), ("rows.jsonl", rows)):
         Path(name).write_bytes(data)
         with pytest.raises(GdoError, match="cannot be opened as a pool"), Pool(name).read():
             pass

@@ -14,6 +14,7 @@ from containers import lines
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gdo.pool.byte_texts import ByteTexts
 from gdo.pool.ingest import ingest
 from gdo.pool.rows import SHAPES
 from gdo.pool.samples import Settings, parse_block
@@ -87,6 +88,19 @@ def test_text_features_equal_a_plain_reading_of_the_spec(pairs: list[tuple[str, 
     assert frame.height == len(want)
     if want:
         assert frame.select(list(want[0])).to_dicts() == want
+
+
+def test_long_tokens_are_told_apart_wherever_they_differ() -> None:
+    """They are hashed eight bytes at a time."""
+    long = "abcdefghijklmnopqrstuvwxyz"
+    cut = [long[:size] for size in range(1, 27)]
+    changed = [long[:place] + "_" + long[place + 1 :] for place in range(26)]
+    swapped = [long[8:16] + long[:8] + long[16:], long[:8] + long[16:24] + long[8:16] + long[24:]]
+    told = [*cut, *changed, *swapped]
+    texts = [" ".join(told), " ".join([*told, *told]), *told]
+    seen = ByteTexts(pl.Series(texts), distinct=True)
+    assert seen.tokens.tolist() == [len(told), 2 * len(told), *[1] * len(told)]
+    assert seen.distinct.tolist() == [len(told), len(told), *[1] * len(told)]
 
 
 @pytest.mark.slow

@@ -5,6 +5,8 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+from gdo.errors import UsageError
+
 PoolPath = Annotated[Path, typer.Argument(help="The pool's DuckDB file.", metavar="POOL")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the figures as JSON.")]
 
@@ -43,7 +45,10 @@ def register(app: typer.Typer) -> None:
 
 def ingest(
     pool: PoolPath,
-    files: Annotated[list[Path], typer.Argument(help="Files or folders of rows.", metavar="FILE...")],
+    files: Annotated[
+        list[Path],
+        typer.Argument(help="Files of rows; folders of Parquet, Arrow or tar files.", metavar="FILE..."),
+    ],
     media_root: Annotated[
         Path | None,
         typer.Option(help="Folder that relative media paths start from; default each file's folder."),
@@ -72,25 +77,30 @@ def ingest(
     """Read files of question-answer rows into a pool, and tell what gave no sample."""
     from gdo.cli.output import print_json
     from gdo.cli.progress import progress_line
+    from gdo.pool.commit import IngestReport
     from gdo.pool.ingest import ingest as run
     from gdo.report.tables import describe_tables, ingest_tables, show
 
-    with progress_line() as line:
-        reports = run(
-            pool,
-            list(files),
-            media_root=media_root,
-            format=format,
-            kind=kind,
-            source_name=source_name,
-            replace=replace,
-            strict=strict,
-            first_image_only=first_image_only,
-            workers=workers,
-            progress=lambda what, rows, pairs: line.update(what, rows, note=f"rows, {pairs:,} samples"),
-        )
-    if not json:
-        show(ingest_tables(reports))
+    reports = list[IngestReport]()
+    try:
+        with progress_line() as line:
+            run(
+                pool,
+                list(files),
+                media_root=media_root,
+                format=format,
+                kind=kind,
+                source_name=source_name,
+                replace=replace,
+                strict=strict,
+                first_image_only=first_image_only,
+                workers=workers,
+                progress=lambda what, rows, pairs: line.update(what, rows, note=f"rows, {pairs:,} samples"),
+                taken=reports.append,
+            )
+    finally:
+        if reports and not json:
+            show(ingest_tables(reports))
     if probe_media:
         from gdo.descriptors.describe import probe_media_headers
 
@@ -139,7 +149,8 @@ def describe(
         typer.Option(help="Vectors of coverage: the states of the `probe`, or open_clip:MODEL/WEIGHTS."),
     ] = "probe",
     clusters: Annotated[
-        int | None, typer.Option(help="Clusters of coverage; default the number of samples, at most 4,096.")
+        int | None,
+        typer.Option(help="Clusters of coverage; default as asked before, else one a sample to 4,096."),
     ] = None,
     estimate: Annotated[
         bool, typer.Option("--estimate", help="Time a small sample and tell the price; do nothing else.")
@@ -212,11 +223,24 @@ def sql(
         Path | None, typer.Option("-o", "--output", help="Write to a .csv, .json or .parquet file.")
     ] = None,
     time_limit: Annotated[float, typer.Option(help="Seconds after which the query is stopped.")] = 60.0,
-    max_rows: Annotated[int, typer.Option(help="Rows shown on the terminal.")] = 100,
+    max_rows: Annotated[
+        int | None, typer.Option(help="At most so many rows; default 100 in a table, else all.", min=0)
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print all rows as JSON, as -o FILE.json.")] = False,
 ) -> None:
     """Ask the pool in SQL, read-only and sandboxed."""
+    from gdo.cli.output import print_made
     from gdo.pool.query import run_sql
-    from gdo.report.tables import query_tables, show
+    from gdo.report.query import SHOWN_ROWS, query_tables
+    from gdo.report.tables import show
 
-    most = None if output else max_rows
+    if json and output:
+        raise UsageError("--json prints the rows and -o writes them to a file; give one of them")
+    if json:
+        print_made(
+            "rows.json",
+            lambda path: run_sql(pool, query, output=path, time_limit=time_limit, max_rows=max_rows),
+        )
+        return
+    most = SHOWN_ROWS if max_rows is None and output is None else max_rows
     show(query_tables(run_sql(pool, query, output=output, time_limit=time_limit, max_rows=most)))

@@ -6,7 +6,8 @@ the number of workers nor on how the work was cut.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Literal
@@ -38,7 +39,8 @@ from gdo.descriptors.engine.run import (
     work_off,
 )
 from gdo.descriptors.engine.stored import HeaderParts
-from gdo.errors import UsageError
+from gdo.errors import GdoError, UsageError
+from gdo.pool.hints import NO_FILE, missing_media_hint
 from gdo.pool.store import Pool, utc_now
 
 __all__ = ["DescribeReport", "DescriptorReport", "Progress", "describe", "probe_media_headers"]
@@ -49,6 +51,8 @@ class DescribeReport:
     """What one call of `describe` did, descriptor by descriptor."""
 
     descriptors: list[DescriptorReport]
+    hints: list[str] = field(default_factory=list)
+    """What to do about media that were not found."""
 
 
 def describe(
@@ -92,7 +96,8 @@ def describe(
             one `video`; the self-proxy takes a video.
         proxy_minutes: Time to train the self-proxy for, where there is none.
         embed: Whose vectors `coverage` goes by: the states of the `probe`, or `open_clip:MODEL/WEIGHTS`.
-        clusters: How many clusters `coverage` finds; default the number of samples, at most 4,096.
+        clusters: How many clusters `coverage` finds; default as many as it found before, if they were asked
+            for, else the number of samples, at most 4,096.
         workers: Processes that read media; default all cores, 0 reads in this process.
         engine: `local`: this machine; `ray`: a cluster, with the same rows.
         address: Of a Ray cluster: `auto`, `HOST:PORT` or `ray://HOST:PORT`; None starts one here for the run.
@@ -157,7 +162,8 @@ def _describe(
         made = cover(pool, embedder, devices, cover_by.clusters, options, say)
         told[COVERAGE.name] = list(made)
         reports |= made
-    return DescribeReport([reports[name] for each in descriptors for name in told[each.name]])
+    made_reports = [reports[name] for each in descriptors for name in told[each.name]]
+    return DescribeReport(made_reports, _hints(pool, made_reports))
 
 
 def _left_out() -> str:
@@ -169,6 +175,16 @@ def _left_out() -> str:
     if can_ask_models():
         return dear
     return f"{dear}; dependency needs a model: pip install 'gdo[train]'"
+
+
+def _hints(pool: Pool, reports: Sequence[DescriptorReport]) -> list[str]:
+    """Where the media may be, if most were not found."""
+    if not any(NO_FILE in reason for report in reports for reason in report.reasons):
+        return []
+    hint = None
+    with suppress(GdoError), pool.read() as connection:  # the work is done, whoever has the pool now
+        hint = missing_media_hint(connection, pool.path)
+    return [hint] if hint else []
 
 
 def probe_media_headers(
@@ -196,6 +212,7 @@ def probe_media_headers(
     parts, report = HeaderParts(target), DescriptorReport("headers", 1, "")
     command = Command("probe media", {"time_limit": time_limit}, utc_now())
     work_off([parts], {"headers": report}, options, command, partial(_see_headers, parts, report, options))
+    report.hints = _hints(target, [report])
     return report
 
 

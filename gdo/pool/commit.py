@@ -1,7 +1,7 @@
 """Taking the parts of one ingested file into the pool, in one transaction."""
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +9,7 @@ import duckdb
 
 from gdo.errors import GdoError
 from gdo.pool.candidate import refresh_candidate
+from gdo.pool.hints import DUPLICATE, ingest_hints
 from gdo.pool.samples import BlockResult
 from gdo.pool.store import scalar, sql_script, utc_now
 
@@ -32,6 +33,8 @@ class IngestReport:
     seconds: float
     unchanged: bool = False
     """The pool held this very file already; nothing was done."""
+    hints: list[str] = field(default_factory=list)
+    """What to do about the rows that gave no sample or have a flaw."""
 
 
 def commit_parts(
@@ -42,6 +45,7 @@ def commit_parts(
     clock: float,
 ) -> IngestReport:
     """Take the parts into the pool, inside the caller's transaction."""
+    compress_quickly(connection)
     source_id = replaced or int(scalar(connection, "SELECT coalesce(max(source_id), 0) + 1 FROM source"))
     if replaced:
         connection.execute(
@@ -57,19 +61,21 @@ def commit_parts(
     )
     connection.execute(sql_script("commit_ingest.sql"))
     counted = connection.execute(
-        "SELECT reason, kept, count(*) FROM bad_row WHERE source_id = ? GROUP BY ALL ORDER BY 3 DESC, 1",
+        "SELECT reason, kept, count(*), min(line), arg_min(detail, line) FROM bad_row WHERE source_id = ? "
+        "GROUP BY reason, kept ORDER BY 3 DESC, 1",
         [source_id],
     ).fetchall()
-    reasons = {reason: count for reason, kept, count in counted if not kept}
+    reasons = {reason: count for reason, kept, count, *_ in counted if not kept}
+    hints = ingest_hints(connection, source["kind"], {reason for reason, *_ in counted})
     samples = int(scalar(connection, "SELECT count(*) FROM sample WHERE source_id = ?", [source_id]))
     if not samples:
-        raise _no_sample(source, reasons)
+        raise _no_sample(source["path"], counted, hints)
     if replaced:
         connection.execute(
             "DELETE FROM imported WHERE qa_uid IN (SELECT qa_uid FROM before JOIN sample USING (qa_uid) "
             "WHERE before.text_hash <> sample.text_hash)"
         )
-    if replaced or "duplicate id" in reasons:
+    if replaced or DUPLICATE in reasons:
         connection.execute(sql_script("drop_orphans.sql"))
     shown = "SELECT unnest(media_ids) AS media_id FROM sample WHERE source_id = ?"
     media = int(scalar(connection, f"SELECT count(DISTINCT media_id) FROM ({shown})", [source_id]))
@@ -93,15 +99,30 @@ def commit_parts(
         samples=samples,
         media=media,
         reasons=reasons,
-        notes={reason: count for reason, kept, count in counted if kept},
+        notes={reason: count for reason, kept, count, *_ in counted if kept},
         seconds=time.monotonic() - clock,
+        hints=hints,
     )
 
 
-def _no_sample(source: dict[str, Any], reasons: dict[str, int]) -> GdoError:
-    told = ", ".join(f"{count} x {reason}" for reason, count in reasons.items()) or "it has no rows"
-    hint = "; --source-name N tells equal ids of two files apart" if "duplicate id" in reasons else ""
-    return GdoError(f"{source['path']} gives no sample ({told}){hint}; the pool is as it was")
+def compress_quickly(connection: duckdb.DuckDBPyConnection) -> None:
+    """Have texts compressed by zstd, to the size that DuckDB's own choice gives, in half of its time.
+
+    Columns can be given a method, but not the texts in a list, and a medium's frames are the most of them.
+    """
+    if not scalar(connection, "SELECT current_setting('lock_configuration')"):
+        connection.execute("SET force_compression = 'zstd'")
+
+
+def _no_sample(path: str, counted: list[tuple[Any, ...]], hints: list[str]) -> GdoError:
+    """The error for a file without samples: each reason with the first row it was given for."""
+    told = [
+        f"{count} x {reason}, first line {line}" + (f": {detail}" if detail else "")
+        for reason, kept, count, line, detail in counted
+        if not kept
+    ]
+    what = f"{path} gives no sample ({'; '.join(told) or 'it has no rows'}); the pool is as it was."
+    return GdoError(" ".join([what, *hints]))
 
 
 _EMPTY = {

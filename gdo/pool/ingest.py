@@ -19,7 +19,7 @@ from tempfile import mkdtemp
 import duckdb
 import pyarrow.parquet as pq
 
-from gdo.errors import UsageError
+from gdo.errors import GdoError, UsageError
 from gdo.pool.commit import IngestReport, commit_parts
 from gdo.pool.readers import READERS, detect
 from gdo.pool.rows import Shape, has_video, shape_of
@@ -61,6 +61,7 @@ def ingest(
     first_image_only: bool = False,
     workers: int | None = None,
     progress: Progress | None = None,
+    taken: Callable[[IngestReport], None] | None = None,
 ) -> list[IngestReport]:
     """Read files into a pool, in the order given, which is part of the pool's identity.
 
@@ -77,15 +78,21 @@ def ingest(
         first_image_only: Keep only the first image of an image row, as the release does.
         workers: Processes that parse; default all cores.
         progress: Called now and then.
+        taken: Called with the report of each file that is in the pool, also where a later one fails.
 
     Raises:
-        UsageError: A file is missing, unknown, or changed since it was ingested and `replace` is not set.
+        UsageError: A file is missing, unknown, or changed since it was ingested and `replace` is not set; or
+            the media root is no folder.
         GdoError: A file gives no sample at all; the pool is left as it was before that file.
     """
     if workers is not None and workers < 1:
         raise UsageError(f"workers must be at least 1; it is {workers}")
     if kind not in {"auto", "image", "video"}:
         raise UsageError(f"unknown kind {kind!r}; known are auto, image, video")
+    if media_root and not Path(media_root).is_dir():
+        raise UsageError(
+            f"the media root {media_root} is no folder; media are files under a folder of this machine"
+        )
     shape_of(format)
     options = _Options(
         media_root,
@@ -98,19 +105,35 @@ def ingest(
         workers or len(os.sched_getaffinity(0)),
     )
     target = Pool(pool, create=True)
+    paths = [_absolute(file) for file in files]
+    containers = [detect(path, format if format in READERS else None) for path in paths]
     if target.folder.exists():
         _remove_leftovers(target)
+    reports = list[IngestReport]()
     with Workers(options.workers) as crew:
-        paths = [_absolute(file) for file in files]
-        return [_ingest_file(target, path, options, crew, progress) for path in paths]
+        for path, container in zip(paths, containers, strict=True):
+            with _telling_what_is_left(paths[len(reports) + 1 :]):
+                reports.append(_ingest_file(target, path, container, options, crew, progress))
+            if taken:
+                taken(reports[-1])
+    return reports
+
+
+@contextmanager
+def _telling_what_is_left(rest: list[Path]) -> Iterator[None]:
+    """Let an error name the files that are not read because of it."""
+    try:
+        yield
+    except GdoError as error:
+        if not rest:
+            raise
+        raise type(error)(f"{error} Not read after it: {', '.join(map(str, rest))}.") from error
 
 
 def _ingest_file(
-    pool: Pool, path: Path, options: _Options, crew: Workers, progress: Progress | None
+    pool: Pool, path: Path, container: str, options: _Options, crew: Workers, progress: Progress | None
 ) -> IngestReport:
     started, clock = utc_now(), time.monotonic()
-    detected = detect(path)
-    container = options.format if options.format in READERS else detected
     shape = shape_of(options.format)
     fingerprint = _fingerprint(path)
     settings_text = _settings_text(pool, path, options)

@@ -28,6 +28,8 @@ TABLE_BYTES = 32 << 20
 """or so many as have these bytes, for they may hold pictures."""
 
 _TARS = (".tar", ".tar.gz", ".tgz", ".tar.zst")
+_IN_FOLDERS = {"hf": (".arrow",), "parquet": (".parquet",), "webdataset": _TARS}
+_TEXTS = tuple(name + end for name in (".jsonl", ".json") for end in ("", ".gz", ".zst"))
 _STRING = rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"'
 _TO_BRACKET = re.compile(rb'(?:[^][{}"]++|' + _STRING + rb")*+[][{}]", re.DOTALL)
 _TO_COMMA = re.compile(rb'(?:[^][{}",]++|' + _STRING + rb")*+[][{},]", re.DOTALL)
@@ -289,19 +291,18 @@ READERS: dict[str, Callable[[Path], Iterator[Block]]] = {
 }
 
 
-def detect(path: Path) -> str:
-    """The container of a file or folder, told from its content.
+def detect(path: Path, asked: str | None = None) -> str:
+    """The container of a file or folder, told from its content where none is asked for.
 
     Raises:
-        UsageError: There is no such file, or nothing in it is known.
+        UsageError: There is no such file, nothing in it is known, or a folder holds files of several kinds.
     """
     if not path.exists():
         raise UsageError(f"there is no file or folder {path}")
+    if asked:
+        return asked
     if path.is_dir():
-        for name, suffixes in (("hf", (".arrow",)), ("parquet", (".parquet",)), ("webdataset", _TARS)):
-            if _files(path, *suffixes):
-                return name
-        raise UsageError(f"the folder {path} holds no .arrow, .parquet or .tar files")
+        return _detect_folder(path)
     try:
         with TextBytes(path) as file:
             head = file.read(4096)
@@ -316,6 +317,31 @@ def detect(path: Path) -> str:
     if not head.strip():
         raise UsageError(f"{path} cannot be read: {file.trouble}" if file.trouble else f"{path} is empty")
     return "json" if head.lstrip()[:1] == b"[" else "jsonl"
+
+
+def _detect_folder(path: Path) -> str:
+    """The container of a folder's files; JSON beside them may be about them, but not lines or an array."""
+    found = {name: _files(path, *suffixes) for name, suffixes in _IN_FOLDERS.items()}
+    texts = [file for file in _files(path, *_TEXTS) if ".jsonl" in file.name or _is_array(file)]
+    held = [name for name, files in found.items() if files]
+    if len(held) == 1 and not texts:
+        return held[0]
+    if not held and not texts:
+        raise UsageError(f"the folder {path} holds no .arrow, .parquet or .tar files")
+    first = [f"{len(files)} of {name}" for name, files in found.items() if files]
+    told = ", ".join(first + [f"{len(texts)} of JSON"] * bool(texts))
+    raise UsageError(
+        f"the folder {path} holds files that are not read as one ({told}, such as "
+        f"{texts[0] if texts else found[held[0]][0]}); name the files"
+        + (f" (gdo ingest --format {held[0]} takes those alone)" if held else "")
+    )
+
+
+def _is_array(file: Path) -> bool:
+    try:
+        return detect(file) == "json"
+    except UsageError:
+        return False
 
 
 def _files(path: Path, *suffixes: str) -> list[Path]:

@@ -103,7 +103,7 @@ def _has_video(rows: pl.DataFrame) -> bool:
 
 def _take(rows: pl.DataFrame, settings: Settings) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Pairs and media of the plainly good rows, in the columns of parts."""
-    rows = _with_plain_media(rows, settings.kind)
+    rows = _with_plain_media(rows, settings)
     pairs, rows = _pair_up(rows)
     if settings.first_image_only and settings.kind == "image":
         rows = rows.with_columns(pl.col("images").list.head(1))
@@ -112,20 +112,27 @@ def _take(rows: pl.DataFrame, settings: Settings) -> tuple[pl.DataFrame, pl.Data
     return _samples(rows.with_columns(ids), pairs), media
 
 
-def _with_plain_media(rows: pl.DataFrame, kind: str) -> pl.DataFrame:
+def _with_plain_media(rows: pl.DataFrame, settings: Settings) -> pl.DataFrame:
     """Rows with media of one sort, the sort of the file, and short names."""
     wanted = pl.col("images").is_not_null() != pl.col("videos").is_not_null()
-    if kind == "image":
+    if settings.kind == "image":
         wanted &= pl.col("images").is_not_null()
+    elif not settings.forced:
+        wanted &= pl.col("videos").is_not_null() | given("video_id") | pl.col("bucket").is_not_null()
     short = [pl.col(name).fill_null("").str.len_chars() <= MAX_NAME for name in NAMES]
     few = pl.coalesce("images", "videos").list.len() <= MAX_MEDIA
     rows = rows.filter(wanted, few, *short, pl.col("messages").list.len() <= MAX_TURNS)
     for name in ("images", "videos"):
-        odd = pl.element().is_null() | pl.element().str.contains(r"^file://|^\s*$|\x00|^[\x1c-\x1f]")
-        flat = rows[name].explode(empty_as_null=False, keep_nulls=False)
-        if flat.null_count() or flat.str.contains(r"^file://|^\s*$|\x00|^[\x1c-\x1f]").any():
-            rows = rows.filter(~pl.col(name).list.eval(odd).list.any().fill_null(False))
+        flat = rows[name].explode(empty_as_null=False, keep_nulls=False).to_frame("path")
+        if flat.select(_odd(pl.col("path")).any()).item():
+            rows = rows.filter(~pl.col(name).list.eval(_odd(pl.element())).list.any().fill_null(False))
     return rows
+
+
+def _odd(path: pl.Expr) -> pl.Expr:
+    """Whether a path is missing, none or an address; the two searches are quicker than one for both."""
+    begins = path.str.contains(r"^(?:[A-Za-z][A-Za-z0-9+.-]*://|data:|\s*$|[\x1c-\x1f])")
+    return path.is_null() | begins | path.str.contains("\0", literal=True)
 
 
 def _pair_up(rows: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
@@ -148,14 +155,13 @@ def _pair_up(rows: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
     speaking = turns.filter(pl.col("user") | pl.col("assistant"))
     counts = (
         speaking.lazy()
+        .filter("user")
         .group_by("row")
-        .agg(
-            image_tags=tags[0].filter("user").sum(),
-            video_tags=tags[1].filter("user").sum(),
-            long=(pl.col("text").str.len_chars() > MAX_TEXT).any(),
-        )
+        .agg(image_tags=tags[0].sum(), video_tags=tags[1].sum())
         .collect()
     )
+    long = speaking.filter(pl.col("text").str.len_bytes() > MAX_TEXT)
+    long = long.filter(pl.col("text").str.len_chars() > MAX_TEXT)
     before = [pl.col(name).shift(1) for name in ("row", "user", "text")]
     pairs = (
         speaking.with_columns(asked_in=before[0], asked=before[1], question=before[2])
@@ -167,12 +173,12 @@ def _pair_up(rows: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
         )
         .filter(pl.col("question") != "", pl.col("answer") != "")
     )
-    broken = turns.filter("broken")["row"].unique()
+    flawed = pl.concat([turns.filter("broken")["row"], long["row"]]).unique()
     good = (
         rows.drop("messages")
         .join(counts, on="row", how="inner", maintain_order="left")
-        .filter(~pl.col("long"), _placeholders_fit(), pl.col("row").is_in(pairs["row"].unique().implode()))
-        .filter(~pl.col("row").is_in(broken.implode()))
+        .filter(_placeholders_fit(), pl.col("row").is_in(pairs["row"].unique().implode()))
+        .filter(~pl.col("row").is_in(flawed.implode()))
     )
     return pairs.filter(pl.col("row").is_in(good["row"].implode())), good
 

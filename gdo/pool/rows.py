@@ -8,8 +8,11 @@ import json
 import math
 import re
 import reprlib
+from base64 import b64decode
 from dataclasses import dataclass, field
-from typing import Any
+from itertools import chain
+from typing import Any, cast
+from urllib.parse import unquote
 
 import orjson
 
@@ -29,6 +32,7 @@ SYNTHETIC = "synthetic_text_video"
 _TAG = re.compile(r"<(?:image|video|audio)>")
 _USER = frozenset({"user", "human"})
 _ASSISTANT = frozenset({"assistant", "gpt"})
+_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,24 +136,46 @@ def parse_row(raw: Any, shape: Shape) -> Row:
         video_id=_name(raw, "video_id") or None,
         data_source=_name(raw, "data_source"),
         bucket=SYNTHETIC if raw.get("bucket") == SYNTHETIC else None,
-        images=_entries(_first(raw, shape.images), "images"),
+        images=[],
         videos=[],
         frame_lists=[],
     )
-    for video in _listed(_first(raw, shape.videos)):
+    images, videos = _media(raw, shape)
+    row.images = _entries(images, "images")
+    for video in _listed(videos):
         row.videos.append(_entries(video, "videos"))
         row.frame_lists.append(isinstance(video, list))
         if not row.videos[-1]:
             raise BadRowError("no media", "an empty list of frames")
     if not row.images and not row.videos:
-        raise BadRowError("no media")
+        looked = ", ".join((*shape.images, *shape.videos))
+        raise BadRowError("no media", f"none in {looked} or the messages' parts; keys: {_shown(list(raw))}")
     row.pairs, row.placeholders = _pair_up(_first(raw, shape.messages))
     return row
 
 
 def has_video(raw: Any, shape: Shape) -> bool:
     """Whether a row marks its file as a video file: it has a `video_id` or a video."""
-    return isinstance(raw, dict) and (_given(raw.get("video_id")) or _first(raw, shape.videos) is not None)
+    return isinstance(raw, dict) and (_given(raw.get("video_id")) or _media(raw, shape)[1] is not None)
+
+
+def _media(raw: dict[str, Any], shape: Shape) -> tuple[Any, Any]:
+    """Images and videos of a row, None for none: those under its keys, else those within its messages."""
+    images, videos = _first(raw, shape.images), _first(raw, shape.videos)
+    if images is None and videos is None:
+        parts = _parts(_first(raw, shape.messages))
+        images = [part[key] for part in parts for key in ("image", "image_url") if _given(part.get(key))]
+        videos = [part[key] for part in parts for key in ("video", "video_url") if _given(part.get(key))]
+        return images or None, videos or None
+    return images, videos
+
+
+def _parts(messages: Any) -> list[dict[str, Any]]:
+    """The typed parts of messages, as OpenAI's chat has them: {type: image_url, image_url: {url}}."""
+    turns = messages if isinstance(messages, list) else []
+    contents = [turn.get("content") for turn in turns if isinstance(turn, dict)]
+    parts = chain.from_iterable(content for content in contents if isinstance(content, list))
+    return [part for part in parts if isinstance(part, dict)]
 
 
 def _given(value: Any) -> bool:
@@ -204,11 +230,11 @@ def _entries(value: Any, key: str) -> list[Entry]:
             entries.append(_path(item))
         elif isinstance(item, dict):
             entries.append(_embedded(item, key))
-            blobs += isinstance(entries[-1], Blob)
         elif item is None or type(item) is str:
             raise BadRowError("no media", f"an empty entry in {key}")
         else:
             raise BadRowError(f"wrong type: {key}", _shown(item))
+        blobs += isinstance(entries[-1], Blob)
     if 0 < blobs < len(entries):
         raise BadRowError(
             f"wrong type: {key}", f"{blobs} of {len(entries)} are embedded, the others are paths"
@@ -221,18 +247,27 @@ def _plain_paths(items: list[Any]) -> bool:
     if set(map(type, items)) != {str} or not all(map(str.strip, items)):
         return False
     joined = "".join(items)
-    return "\0" not in joined and "file://" not in joined
+    return "\0" not in joined and "://" not in joined and "data:" not in joined
 
 
-def _path(text: str) -> str:
-    if "\0" in text:
+def _path(text: str) -> Entry:
+    """A path as the file system has it; a `data:` URI is the medium itself."""
+    if text.startswith("data:") and ";base64," in text[:100]:
+        try:
+            return Blob(b64decode(text.partition(",")[2], validate=True), "")
+        except ValueError as error:
+            raise BadRowError("bad path", f"{error}: {_shown(text)}") from error
+    if text.startswith("file://"):
+        text = unquote(text.removeprefix("file://"))
+    if not text or "\0" in text:
         raise BadRowError("bad path", _shown(text))
-    return text.removeprefix("file://")
+    return text
 
 
 def _embedded(item: dict[str, Any], key: str) -> Entry:
-    """A medium as Hugging Face datasets and ms-swift write it: {path, bytes}."""
-    data, path = item.get("bytes"), item.get("path") or item.get("image") or item.get("video")
+    """A medium as Hugging Face datasets and ms-swift write it, {path, bytes}, or as OpenAI does, {url}."""
+    data = item.get("bytes")
+    path = item.get("path") or item.get("image") or item.get("video") or item.get("url")
     if isinstance(data, bytes) and data:
         return Blob(data, path if isinstance(path, str) else "")
     if isinstance(path, str) and path:
@@ -282,10 +317,15 @@ def _pair_up(messages: Any) -> tuple[list[tuple[str, str]], dict[str, int]]:
                 pairs.append((waiting, answer))
             waiting = None
     if not pairs:
-        raise BadRowError("no question-answer pair")
+        raise BadRowError("no question-answer pair", _unanswered(messages))
     if len(pairs) > MAX_TURNS:
         raise BadRowError("too large", f"{len(pairs)} pairs in one row")
     return pairs, {"image": images, "video": videos}
+
+
+def _unanswered(messages: list[dict[str, Any]]) -> str:
+    roles = [message.get("role") or message.get("from") for message in messages]
+    return f"no text of user or human is answered by assistant or gpt; roles: {_shown(roles)}"
 
 
 def _text(message: dict[str, Any]) -> str:
@@ -294,7 +334,7 @@ def _text(message: dict[str, Any]) -> str:
     if content is None:
         content = message.get("value")
     if isinstance(content, list):
-        parts = [part.get("text") for part in content if isinstance(part, dict)]
+        parts = [part.get("text") if isinstance(part, dict) else part for part in content]
         content = "\n".join(part for part in parts if isinstance(part, str))
     if content is None:
         return ""
@@ -317,3 +357,14 @@ def placeholder_trouble(row: Row) -> str | None:
     if images == videos == 0 or one_clip or clips_as_images or (images, videos) == (listed, clips):
         return None
     return f"{images} <image> and {videos} <video> for {listed} images and {clips} videos"
+
+
+def address_of(row: Row) -> str | None:
+    """The first of the row's media that is an address in a network, not a file; None where there is none."""
+    for entries in (row.images, *row.videos):
+        if entries and isinstance(entries[0], str):
+            paths = cast("list[str]", entries)  # paths and contents never mix
+            found = "://" in "".join(paths) and next(filter(_ADDRESS.match, paths), None)
+            if found:
+                return found
+    return None

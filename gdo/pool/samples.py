@@ -18,9 +18,23 @@ import pyarrow.parquet as pq
 
 from gdo.pool.atomic import write_aside
 from gdo.pool.readers import Block
-from gdo.pool.rows import BadRowError, Blob, Entry, Row, Shape, has_video, parse_row, placeholder_trouble
+from gdo.pool.rows import (
+    BadRowError,
+    Blob,
+    Entry,
+    Row,
+    Shape,
+    address_of,
+    has_video,
+    parse_row,
+    placeholder_trouble,
+)
 from gdo.pool.text import has_options, hash64, normalise, source_group, text_hash, tokens_of, words_of
 
+STRAY_PICTURES = "pictures in a video file"
+"""Why a row is told whose pictures are taken for the frames of a clip: its file has videos elsewhere."""
+ADDRESS = "media at an address"
+"""Why a row is told whose media are no files: they must be downloaded first."""
 PART_PAIRS = 50_000
 """Pairs collected before a part is written."""
 
@@ -167,7 +181,12 @@ class _Batch:
             if self.settings.strict:
                 raise error
             self.refuse(line, error, kept=True)
+        if address := address_of(row):
+            self.refuse(line, BadRowError(ADDRESS, address), kept=True)
         video = self.settings.kind == "video"
+        if video and not self.settings.forced and _is_stray(row):
+            told = f"taken for frames of a clip: {len(row.images)}"
+            self.refuse(line, BadRowError(STRAY_PICTURES, told), kept=True)
         row_id = row.id or f"{'video' if video else 'onevision'}-{line}"
         source = row.data_source
         if source is None:
@@ -238,6 +257,11 @@ class _Batch:
         return pa.Table.from_arrays(
             [*rows.columns, *pairs.columns], names=[*rows.column_names, *pairs.column_names]
         )
+
+
+def _is_stray(row: Row) -> bool:
+    """Whether nothing but the file's kind makes frames of a row's pictures."""
+    return not (row.videos or row.video_id or row.bucket)
 
 
 def _pair(qa_uid: str, turn: int, question: str, answer: str) -> tuple[Any, ...]:

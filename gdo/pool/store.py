@@ -29,6 +29,8 @@ from gdo.pool.words import words_script
 
 MEMORY_LIMIT = "600MB"
 """DuckDB's own buffers; beyond them it spills into the pool's side folder."""
+CHECKPOINT_THRESHOLD = "1KB"
+"""A larger change goes into the file itself when it is committed, not into the log first and then there."""
 LOCK_WAIT = 120.0
 """Seconds to wait for another process to let go of the file."""
 
@@ -117,8 +119,10 @@ class Pool:
             "memory_limit": MEMORY_LIMIT,
             "temp_directory": str(self.folder / "tmp") if os.access(self.path.parent, os.W_OK) else "",
             "preserve_insertion_order": True,
+            "checkpoint_threshold": CHECKPOINT_THRESHOLD,
             "autoinstall_known_extensions": False,
         }
+        _refuse_other_file(self.path)
         deadline = time.monotonic() + LOCK_WAIT
         pause = 0.05
         while True:
@@ -132,6 +136,21 @@ class Pool:
                 pause = min(pause * 1.5, 1.0)
             except duckdb.Error as error:
                 raise _explain_open(self.path, error) from error
+
+
+def _refuse_other_file(path: Path) -> None:
+    """Refuse what DuckDB would open beside its own files, as tables in memory: JSON, CSV, Parquet, SQLite.
+
+    Raises:
+        UsageError: The file is none of DuckDB.
+    """
+    with path.open("rb") as file:
+        head = file.read(12)
+    if head and head[8:] != b"DUCK":
+        raise UsageError(
+            f"{path} cannot be opened as a pool: it is another kind of file; the pool stands before the "
+            "files, as in gdo ingest POOL FILE..."
+        )
 
 
 def _time_and_size(path: Path) -> tuple[int, int]:

@@ -58,6 +58,7 @@ class DescriptorReport:
         errors: Subjects that got a reason instead.
         seconds: Time taken.
         reasons: How often each reason was given.
+        hints: What to do about them.
     """
 
     name: str
@@ -68,6 +69,7 @@ class DescriptorReport:
     errors: int = 0
     seconds: float = 0.0
     reasons: Counter[str] = field(default_factory=Counter)
+    hints: list[str] = field(default_factory=list)
 
     def add(self, tally: Tally) -> None:
         """Count a part."""
