@@ -1,6 +1,7 @@
 """The `gdo` command: its sub-commands, and how errors become messages and exit codes."""
 
 import sys
+from io import TextIOWrapper
 from typing import Annotated
 
 import typer
@@ -38,6 +39,8 @@ def _options(
 
 def main() -> None:
     """Run the command line: exit code 0 done, 1 the work failed, 2 wrong use."""
+    if isinstance(sys.stdout, TextIOWrapper):  # a letter that the terminal's encoding lacks is told by number
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         app()
     except UsageError as error:

@@ -22,13 +22,13 @@ class ProgressLine:
     """Shows what a command is doing; `update` may be called as often as one likes."""
 
     def __init__(self) -> None:
-        self._console = Console(stderr=True)
+        self._console = Console(stderr=True, markup=False, emoji=False, highlight=False)
         self._live = bars.Progress(
             bars.SpinnerColumn(),
-            bars.TextColumn("{task.description}"),
+            bars.TextColumn("{task.description}", markup=False),
             bars.BarColumn(),
             bars.MofNCompleteColumn(),
-            bars.TextColumn("{task.fields[note]}"),
+            bars.TextColumn("{task.fields[note]}", markup=False),
             bars.TimeElapsedColumn(),
             console=self._console,
             transient=True,
@@ -68,7 +68,7 @@ class ProgressLine:
 
     def say(self, sentence: str) -> None:
         """Print a sentence above the bar."""
-        self._console.print(sentence, markup=False, highlight=False, soft_wrap=True)
+        self._console.print(sentence, soft_wrap=True)
 
 
 @contextmanager

@@ -336,7 +336,7 @@ def _write_csv(batches: _Batches, schema: pa.Schema, path: Path) -> None:
 
 def _write_json(batches: _Batches, schema: pa.Schema, path: Path) -> None:
     """Rows as a JSON array of objects, one a line; NaN and the infinities, which JSON lacks, are null."""
-    _check_names(schema.names, path)
+    _check_names(schema.names)
     separator = b"[\n"
     with path.open("wb") as file:
         for batch in batches:
@@ -348,19 +348,19 @@ def _write_json(batches: _Batches, schema: pa.Schema, path: Path) -> None:
 
 def _write_parquet(batches: _Batches, schema: pa.Schema, path: Path) -> None:
     """Rows as Parquet with DuckDB's types; HUGEINT is decimal(38, 0)."""
-    _check_names(schema.names, path)
+    _check_names(schema.names)
     try:
         with pq.ParquetWriter(path, schema, compression="zstd") as writer:
             for batch in batches:
                 writer.write_batch(batch)
     except pa.ArrowNotImplementedError as error:
-        raise UsageError(f"{path}: Parquet lacks a column's type, CAST it to VARCHAR: {error}") from error
+        raise UsageError(f"Parquet lacks a column's type, CAST it to VARCHAR: {error}") from error
 
 
-def _check_names(names: Sequence[str], path: Path) -> None:
+def _check_names(names: Sequence[str]) -> None:
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
-        raise UsageError(f"{path}: two columns are called {twice!r}; give one another name with AS")
+        raise UsageError(f"two columns are called {twice!r}; give one another name with AS")
 
 
 def _rows(batch: pa.RecordBatch) -> list[tuple[Any, ...]]:

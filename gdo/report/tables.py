@@ -8,13 +8,14 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from gdo.report.fitted import Fitted, plain
+
 if TYPE_CHECKING:
     from gdo.descriptors.describe import DescribeReport, DescriptorReport
     from gdo.descriptors.engine.estimate import EstimateReport
     from gdo.descriptors.importing import ImportReport
     from gdo.export.run import ExportReport
     from gdo.pool.commit import IngestReport
-    from gdo.pool.query import QueryResult
     from gdo.report.html.make import ReportMade
     from gdo.selectors.explain import Explanation
     from gdo.selectors.select import Selection
@@ -24,17 +25,12 @@ SHOWN_SOURCES = 12
 
 
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> Table:
-    """A plain table; columns whose name ends in a space-free `>` are set to the right."""
-    made = Table(
-        title=title, title_justify="left", title_style="bold", header_style="bold", box=None, pad_edge=False
-    )
+    """A plain table; columns whose name ends in `>` are of numbers, set to the right."""
+    made = Fitted(title)
     for column in columns:
-        right = column.endswith(">")
-        made.add_column(
-            column.removesuffix(">"), justify="right" if right else "left", overflow="fold", no_wrap=right
-        )
+        made.add(column.removesuffix(">"), number=column.endswith(">"))
     for row in rows:
-        made.add_row(*(_cell(value) for value in row))
+        made.add_row(*(plain(_cell(value)) for value in row))
     return made
 
 
@@ -77,14 +73,8 @@ def ingest_tables(reports: Sequence["IngestReport"]) -> RenderableType:
             Text(),
             table("Rows with trouble (table bad_row)", ["file", "reason", "rows>", "outcome"], reasons),
         ]
-    if any("duplicate id" in report.reasons for report in reports):
-        parts.append(
-            Text(
-                "Equal ids in two files: --source-name N makes ids ov::N:ID::t0 and keeps both.",
-                style="yellow",
-            )
-        )
-    return Group(*parts)
+    hints = dict.fromkeys(hint for report in reports for hint in report.hints)
+    return Group(*parts, *(Text(hint, style="yellow") for hint in hints))
 
 
 def describe_tables(report: "DescribeReport | DescriptorReport") -> RenderableType:
@@ -98,7 +88,8 @@ def describe_tables(report: "DescribeReport | DescriptorReport") -> RenderableTy
     reasons = [(r.name, reason, count) for r in reports for reason, count in r.reasons.most_common()]
     if not reasons:
         return computed
-    return Group(computed, Text(), table("No value (NULL)", ["descriptor", "reason", "rows>"], reasons))
+    missing = table("No value (NULL)", ["descriptor", "reason", "rows>"], reasons)
+    return Group(computed, Text(), missing, *(Text(hint, style="yellow") for hint in report.hints))
 
 
 def estimate_tables(report: "EstimateReport") -> RenderableType:
@@ -157,29 +148,16 @@ def import_tables(report: "ImportReport") -> RenderableType:
     if report.unknown_columns:
         parts.append(Text(f"Left out, not known here: {', '.join(report.unknown_columns)}"))
     parts += [Text(line) for line in report.broken_lines]
+    parts += [Text(hint, style="yellow") for hint in report.hints]
     return Group(*parts)
-
-
-def query_tables(result: "QueryResult") -> RenderableType:
-    """The rows of a query, or where they were written."""
-    if result.path:
-        return Text(f"{result.count:,} rows written to {result.path}")
-    columns = [
-        name + (">" if kind in _NUMERIC else "")
-        for name, kind in zip(result.columns, map(str, result.types), strict=True)
-    ]
-    shown = table("", columns, result.rows)
-    shown.title = None
-    more = "" if result.complete else ", more are there (--max-rows)"
-    return Group(shown, Text(f"{result.count:,} rows{more}", style="dim"))
-
-
-_NUMERIC = {"BIGINT", "INTEGER", "DOUBLE", "FLOAT", "UBIGINT", "HUGEINT", "SMALLINT", "TINYINT"}
 
 
 def selection_tables(selection: "Selection") -> RenderableType:
     """The report of a selection (spec section 7)."""
+    from gdo.selectors.budget import why_small
+
     report = selection.report
+    small = why_small(report["budget"], selection.preset)  # selecting has loaded what this needs
     parts: list[RenderableType] = [
         Text(f"Subset {selection.subset}", style="bold"),
         Text(
@@ -188,6 +166,7 @@ def selection_tables(selection: "Selection") -> RenderableType:
             f"control {report['uniform_taken']:,}, {report['overlap']['count']:,} of them in both; "
             f"pool {selection.fingerprint[:12]}"
         ),
+        *([Text(small, style="yellow")] if small else []),
         Text(),
         _budget_table(report),
         Text(),
@@ -324,8 +303,8 @@ def report_tables(made: "ReportMade") -> RenderableType:
 
 def show(*parts: RenderableType, console: Console | None = None) -> None:
     """Print tables, wide enough for a file or a pipe too."""
-    target = console or Console()
+    target = console or Console(markup=False, emoji=False, highlight=False)
     if not target.is_terminal and target.width < 120:
-        target = Console(width=120, file=target.file)
+        target = Console(width=120, file=target.file, markup=False, emoji=False, highlight=False)
     for part in parts:
         target.print(part)
