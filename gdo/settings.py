@@ -38,7 +38,7 @@ def read_settings(
     if not path.is_file():
         raise UsageError(f"there is no {what} {name!r}; known are {', '.join(released)}, or give a TOML file")
     try:
-        values = tomllib.loads(path.read_text())
+        values = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UsageError(f"{path} is not TOML: {error}") from error
     base = values.pop("base", None)

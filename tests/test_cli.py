@@ -95,6 +95,17 @@ def test_a_file_without_samples_fails_with_exit_code_1(tmp_path: Path) -> None:
     assert "not JSON" in result.stderr
 
 
+def test_what_was_taken_before_a_bad_file_is_told_too(tmp_path: Path) -> None:
+    row = {"id": "a", "images": ["a.png"], "messages": [
+        {"role": "user", "content": "<image>What?"}, {"role": "assistant", "content": "It."}]}  # fmt: skip
+    (tmp_path / "good.jsonl").write_text(json.dumps(row) + "\n")
+    (tmp_path / "bad.jsonl").write_text("{}\n")
+    result = gdo("ingest", tmp_path / "pool.duckdb", tmp_path / "good.jsonl", tmp_path / "bad.jsonl")
+    assert result.returncode == 1
+    assert "Ingested" in result.stdout
+    assert "bad.jsonl gives no sample" in result.stderr
+
+
 def test_the_price_of_describing_is_told_and_nothing_is_done(tmp_path: Path) -> None:
     rows = [{"id": "a", "images": ["a.png"], "messages": [
         {"role": "user", "content": "<image>What?"}, {"role": "assistant", "content": "It."}]}]  # fmt: skip

@@ -152,6 +152,32 @@ def test_as_many_clusters_as_samples_by_default(tmp_path: Path) -> None:
     assert query(pool, "SELECT DISTINCT cluster_rep, cluster_hard FROM candidate") == [(1, 0)]
 
 
+def test_a_number_once_asked_is_kept(tmp_path: Path) -> None:
+    pool, said = many(tmp_path, 12), []
+    cover(pool)
+    cover(pool, clusters=5)
+    before = clusters(pool)
+    assert counts(cover(pool, say=said.append))["coverage"] == (12, 0, 0)
+    assert clusters(pool) == before
+    assert any("12 samples in 5 clusters, as many as were asked before" in sentence for sentence in said)
+    cover(pool, clusters=3)
+    cover(pool, probe="another")
+    assert {row[2] for row in clusters(pool)} == {0, 1, 2}
+
+
+def test_a_number_that_nobody_asked_grows_with_the_pool(tmp_path: Path) -> None:
+    pool = many(tmp_path, 6)
+    cover(pool)
+    more = (tmp_path / "rows.jsonl").read_text().replace('"id": "r', '"id": "n')
+    (tmp_path / "more.jsonl").write_text(more)
+    ingest(pool, [tmp_path / "more.jsonl"], workers=1)
+    cover(pool)
+    assert query(pool, "SELECT DISTINCT probe LIKE '%/k=12' FROM coverage ORDER BY ALL") == [
+        (False,),
+        (True,),
+    ]
+
+
 @pytest.mark.parametrize("k", [1, 16, 200])
 def test_centroids_and_distances_do_not_depend_on_threads(k: int) -> None:
     import faiss

@@ -11,10 +11,12 @@ from rich.console import Console
 from test_probe_engine import ask, query, usual_pool
 
 from gdo.cli.output import print_json
+from gdo.descriptors.describe import describe
 from gdo.descriptors.engine import estimate_probe, timing
 from gdo.descriptors.engine.estimate import EstimateReport, estimate
 from gdo.descriptors.engine.local import usable_cores
 from gdo.descriptors.probe.contract import Group, Scored
+from gdo.errors import UsageError
 from gdo.report.tables import estimate_tables
 
 
@@ -50,7 +52,9 @@ def test_only_what_is_missing_is_priced(tmp_path: Path) -> None:
     assert [one.missing for one in report.descriptors] == [6, 10]
     assert report.training == 0
     ask(pool)
-    done = price(pool, ["dependency"]).descriptors[0]
+    log = tmp_path / "log"
+    done = price(pool, ["dependency"], models=FakeModels(log)).descriptors[0]
+    assert not log.exists()
     assert (done.missing, done.timed, done.seconds, done.hours) == (0, 0, 0.0, 0.0)
 
 
@@ -94,6 +98,13 @@ def test_temporal_need_by_a_model_is_priced_by_different_questions(tmp_path: Pat
     (one,) = price(pool, ["temporal"], probe="a model").descriptors
     assert (one.missing, one.timed) == (10, 6)
     assert one.probe.startswith("a model@")
+
+
+def test_a_misspelt_probe_is_refused_before_the_hub_is_asked(tmp_path: Path) -> None:
+    pool = usual_pool(tmp_path, 2)
+    for command in (estimate, describe):
+        with pytest.raises(UsageError, match=r"no probe 'wordz'; known are self, text, words .*OWNER/NAME"):
+            command(pool, ["temporal"], probe="wordz", workers=0, device="cpu")
 
 
 def test_without_names_stability_is_priced_too(tmp_path: Path) -> None:

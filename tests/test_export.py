@@ -95,14 +95,11 @@ def make_files(folder: Path, members: list[Media]) -> None:
 def load(report_path: Path, format: str, tmp_path: Path) -> list[dict[str, Any]]:
     """The rows of an export as `datasets` gives them."""
     cache = str(tmp_path / "cache")
-    if format == "webdataset":
+    if report_path.is_dir():
         loaded = load_dataset(str(report_path), split="train", cache_dir=cache)
     else:
-        files = {"llamafactory": "data.json", "llava": "data.json", "swift": "data.jsonl"}
-        files |= {"parquet": "data.parquet", "ids": "data.txt"}
         kind = {"parquet": "parquet", "ids": "text"}.get(format, "json")
-        place = report_path / files[format] if report_path.is_dir() else report_path
-        loaded = load_dataset(kind, data_files=str(place), split="train", cache_dir=cache)
+        loaded = load_dataset(kind, data_files=str(report_path), split="train", cache_dir=cache)
     assert isinstance(loaded, Dataset)
     if format == "webdataset":
         return [row["json"] for row in loaded.select_columns(["json"])]
@@ -196,6 +193,18 @@ def test_llamafactory_is_told_how_to_read_it(tmp_path: Path) -> None:
     assert [info["tags"]["user_tag"], info["tags"]["assistant_tag"]] == [m["role"] for m in row["messages"]]
 
 
+@pytest.mark.parametrize("format", ["swift", "webdataset"])
+def test_another_export_to_the_same_folder_is_loaded_anew(tmp_path: Path, format: str) -> None:
+    """`datasets` keeps what it loaded by the folder's name and its card."""
+    for answer in ("yes", "no"):
+        pool = make_pool(tmp_path / answer, [[IMAGE]])
+        make_files(tmp_path / answer, [[IMAGE]])
+        with Pool(pool).write() as connection:
+            connection.execute("UPDATE sample SET answer = ?", [answer])
+        (row,) = load(export(pool, "s", tmp_path / "out", format=format).path, format, tmp_path)
+        assert texts(row)[1] == answer
+
+
 @pytest.mark.parametrize("late", ["images", "videos"])
 def test_a_kind_that_comes_late_is_still_loaded(tmp_path: Path, late: str) -> None:
     """10 MB of rows without videos make `datasets` take `videos` for always empty; so one comes first."""
@@ -273,6 +282,23 @@ def test_several_roots_are_told_apart(tmp_path: Path) -> None:
     ]
 
 
+URLS = [
+    "https://example.org/cat.jpg",
+    "s3://bucket/cat.jpg",
+    "file:///srv/cat.jpg",
+    "data:image/png;base64,AA==",
+]
+
+
+@pytest.mark.parametrize("absolute", [False, True])
+def test_no_folder_comes_before_a_url(tmp_path: Path, absolute: bool) -> None:
+    pool = make_pool(tmp_path, [[("image", [path])] for path in [*URLS, "odd:name.jpg"]], root=["a", "b"])
+    report = export(pool, "s", tmp_path / "out.jsonl", absolute=absolute)
+    before = f"{tmp_path}/" if absolute else ""
+    rows = [json.loads(line)["images"] for line in report.path.read_bytes().splitlines()]
+    assert rows == [[path] for path in [f"{before}a/odd:name.jpg", *reversed(URLS)]]
+
+
 def test_media_tags_in_texts_are_no_placeholders(tmp_path: Path) -> None:
     pool = make_pool(tmp_path, [[IMAGE]])
     with Pool(pool).write() as connection:
@@ -281,6 +307,14 @@ def test_media_tags_in_texts_are_no_placeholders(tmp_path: Path) -> None:
     (row,) = load(report.path, "swift", tmp_path)
     assert texts(row)[1] == "HTML has < video> and <b>, not < image>"
     assert "1 samples have a media tag" in report.notes[0]
+
+
+def test_ids_tell_nothing_of_texts_and_media(tmp_path: Path) -> None:
+    pool = make_pool(tmp_path, [[FRAME_LIST], [VIDEO]])
+    with Pool(pool).write() as connection:
+        connection.execute("UPDATE sample SET answer = '<image>'")
+    assert len(export(pool, "s", tmp_path / "a.jsonl").notes) == 2
+    assert export(pool, "s", tmp_path / "a.txt", format="ids").notes == ()
 
 
 def test_control_and_its_prefixes(tmp_path: Path) -> None:
@@ -416,7 +450,7 @@ def test_only_an_earlier_export_is_replaced(tmp_path: Path) -> None:
     folder = tmp_path / "out"
     export(pool, "s", folder, format="parquet")
     export(pool, "s", folder, format="ids")
-    assert sorted(path.name for path in folder.iterdir()) == ["data.txt", "manifest.json"]
+    assert sorted(path.name for path in folder.iterdir()) == ["README.md", "data.txt", "manifest.json"]
     (folder / "notes.txt").write_text("mine")
     with pytest.raises(UsageError, match=r"notes\.txt is not from one"):
         export(pool, "s", folder)

@@ -150,6 +150,23 @@ def test_ids_and_samples_without_each_other_are_counted(pool: Path, tmp_path: Pa
     assert later.samples_without_row == 0
 
 
+def test_what_cannot_be_meant_so_is_told(pool: Path, tmp_path: Path) -> None:
+    rows = [{"qa_uid": "a", "tnc": 1.9, "amm": -5, "cluster_id": 1.7}, {"qa_uid": "b", "cluster_id": 2.0}]
+    report = import_descriptors(pool, write(tmp_path / "m.jsonl", rows))
+    assert report.hints == [
+        "1 values of amm are not 0 or more; taken as they are",
+        "1 values of tnc are not 0 to 1; taken as they are",
+    ]
+    assert report.missing["cluster_id"] == 1
+    assert imported(pool, "amm", "tnc", "cluster_id") == [("a", -5, 1.9, None), ("b", None, None, 2)]
+
+
+def test_a_file_for_another_pool_is_told(pool: Path, tmp_path: Path) -> None:
+    report = import_descriptors(pool, write(tmp_path / "m.jsonl", [{"qa_uid": "x", "amm": 1}]))
+    assert report.hints == ["no id of the file is in the pool: the file has x, the pool a"]
+    assert import_descriptors(pool, write(tmp_path / "n.jsonl", [{"qa_uid": "a", "amm": 1}])).hints == []
+
+
 def test_unknown_columns_are_named(pool: Path, tmp_path: Path) -> None:
     rows = [{"qa_uid": "a", "amm": 1, "zeta": 1}, {"qa_uid": "b", "alpha": "x", "ppl": 2}]
     report = import_descriptors(pool, write(tmp_path / "m.jsonl", rows))
@@ -187,7 +204,7 @@ def test_parquet_may_hold_whole_numbers_and_nan(pool: Path, tmp_path: Path) -> N
     "rows, message",
     [
         ([{"id": "a", "amm": 1}], "has no column qa_uid.*its columns are amm, id"),
-        (["{broken"], "has no column qa_uid.*line 1"),
+        (["{broken"], "has no column qa_uid.*line 1.*not CSV"),
         ([{"qa_uid": "a", "loss": 1}], "has no column of values; known are amm, frame_diversity"),
     ],
 )

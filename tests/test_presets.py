@@ -109,7 +109,7 @@ REFUSED = {
     "min_count=90001": "min_count = 90001 is over max_count = 90000",
     "min_ratio=0.5": "min_ratio = 0.5 is over max_ratio = 0.016",
     "min_video_ratio=0.51": "min_video_ratio = 0.51 is over max_video_ratio = 0.5",
-    "without=loss": "without: .* not 'loss'",
+    "without=loss": r"without: is a list, written without='\[\"loss\"\]' .* not 'loss'",
     'without=["loss"]': "without.0: .*'vds', 'ppl' or 'sc', not 'loss'",
     "count": "KEY=VALUE, not 'count'",
     "=3": "KEY=VALUE, not '=3'",
@@ -134,6 +134,14 @@ def test_count_and_ratio_together_are_refused_and_an_argument_wins() -> None:
         load_preset("temp", settings=["count=5", "ratio=0.5"])
     preset = load_preset("temp", settings=["ratio=0.5"], count=7, seed=1, without=["sc", "ppl"])
     assert (preset.count, preset.ratio, preset.seed, preset.without) == (7, None, 1, ("sc", "ppl"))
+
+
+def test_a_number_said_twice_is_refused_unless_it_is_the_same() -> None:
+    with pytest.raises(UsageError, match="--count 5 and --set count=10 contradict each other"):
+        load_preset("temp", settings=["count=5", "count=10"], count=5)
+    with pytest.raises(UsageError, match="--seed 1 and --set seed=2"):
+        load_preset("temp", settings=["seed=2"], seed=1)
+    assert load_preset("temp", settings=["count=5"], count=5).count == 5
 
 
 def test_bounds_are_open_where_a_ratio_is_negative() -> None:
@@ -184,6 +192,10 @@ def test_an_own_file_begins_from_its_base(tmp_path: Path) -> None:
     changed = {"name", "count", "weights"}
     assert preset.model_dump(exclude=changed) == base.model_dump(exclude=changed)
     assert load_preset(str(path), settings=["weights.image_q=1"]).weights.prior == 0.3
+
+
+def test_a_file_may_begin_with_a_mark_of_its_byte_order(tmp_path: Path) -> None:
+    assert load_preset(own(tmp_path, '\ufeffbase = "temp"\ncount = 7\n')).count == 7
 
 
 def test_a_base_may_itself_be_an_own_file(tmp_path: Path) -> None:

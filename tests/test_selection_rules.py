@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 from selection_pools import (
     DUPLICATES,
     IMAGES,
@@ -25,6 +26,7 @@ from selection_pools import (
 
 from gdo.errors import UsageError
 from gdo.pool.store import Pool
+from gdo.report.tables import selection_tables
 from gdo.selectors.explain import explain
 from gdo.selectors.select import select
 
@@ -57,6 +59,19 @@ def test_a_pool_that_cannot_fill_the_subset_says_how_many_are_missing(tmp_path: 
     assert report["selected_count"] == 1
     assert report["constraints"]["unmet_constraints"]["count"] == 3
     assert report["unmet_because"]["count"]["left_out"] == {"exact duplicate of a chosen text": 5}
+
+
+def test_a_pool_too_small_for_its_preset_is_told_what_fixes_the_size(mixed: Made) -> None:
+    def told(**options: Any) -> str:
+        console = Console(width=400)
+        with console.capture() as capture:
+            console.print(selection_tables(select(mixed.pool, "temp", **options)))
+        return capture.get()
+
+    note = "max_ratio (1.6% of the pool) fixes the size, under the 15,000 that the preset asks at least"
+    assert note in told()
+    assert "fixes the size" not in told(count=5)
+    assert "fixes the size" not in told(settings=["min_count=1", "max_ratio=0.5"])
 
 
 def test_an_empty_pool_is_refused(tmp_path: Path) -> None:

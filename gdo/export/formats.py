@@ -24,6 +24,7 @@ class Format:
         frames_as_images: It has no videos given as frames: frame lists are images.
         typed_by_beginning: What reads it learns the columns' types from the file's beginning.
         packs_media: It reads the media files, by absolute paths.
+        ids_only: It writes neither texts nor media.
     """
 
     write: Callable[[Iterable[Row], Plan, Path], None]
@@ -31,6 +32,7 @@ class Format:
     frames_as_images: bool = False
     typed_by_beginning: bool = False
     packs_media: bool = False
+    ids_only: bool = False
 
 
 FORMATS = {
@@ -39,5 +41,5 @@ FORMATS = {
     "llava": Format(write_llava, ".json", frames_as_images=True),
     "parquet": Format(write_parquet, ".parquet"),
     "webdataset": Format(write_webdataset, None, packs_media=True),
-    "ids": Format(write_ids, ".txt"),
+    "ids": Format(write_ids, ".txt", ids_only=True),
 }

@@ -11,6 +11,7 @@ import duckdb
 import orjson
 
 from gdo.errors import GdoError, UsageError
+from gdo.export.card import CARD, write_card
 from gdo.export.chat import is_video, untagged
 from gdo.export.plan import Plan
 from gdo.export.rows import Row
@@ -94,15 +95,20 @@ def find_origin(connection: duckdb.DuckDBPyConnection, subset: str) -> dict[str,
     }
 
 
-def write_manifest(content: dict[str, Any], folder: Path, name: str) -> None:
-    """Describe the files of the folder and write it all beside them."""
-    files = []
-    for path in sorted(folder.iterdir()):
-        with path.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-        files.append({"name": path.name, "bytes": path.stat().st_size, "sha256": digest})
-    manifest = {"made_by": MADE_BY, **content, "files": files}
+def write_manifest(content: dict[str, Any], folder: Path, name: str, *, card: bool) -> None:
+    """Describe the files of the folder and write it all beside them, a card too if it is asked."""
+    files = {path.name: _described(path) for path in sorted(folder.iterdir())}
+    if card:
+        write_card(folder, hashlib.sha256(orjson.dumps(files)).hexdigest())
+        files[CARD] = _described(folder / CARD)
+    manifest = {"made_by": MADE_BY, **content, "files": [files[file] for file in sorted(files)]}
     (folder / name).write_bytes(orjson.dumps(manifest, option=orjson.OPT_INDENT_2) + b"\n")
+
+
+def _described(path: Path) -> dict[str, Any]:
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return {"name": path.name, "bytes": path.stat().st_size, "sha256": digest}
 
 
 def exported_names(manifest: Path) -> set[str]:

@@ -7,6 +7,7 @@ DuckDB's sort in memory, and handed on one member at a time.
 import math
 import os
 import posixpath
+import re
 from collections.abc import Generator
 from dataclasses import dataclass
 from functools import lru_cache
@@ -28,6 +29,9 @@ LOOKAHEAD = 100
 """Rows at a file's beginning from which a loader is sure to learn the columns' types: `datasets` reads the
 first 10 MB, and takes a column that holds nothing but empty lists there for one that never holds anything."""
 BATCH_ROWS = 2048
+
+_WHOLE = re.compile(r"/|[A-Za-z][A-Za-z0-9+.-]*://|data:")
+"""How a path begins that no folder belongs before: absolute, or with a scheme."""
 
 
 class Medium(NamedTuple):
@@ -195,7 +199,7 @@ def _row(lines: list[tuple[Any, ...]], prefixes: dict[str, str], frames: int | N
         if kind == "frames" and frames is not None and not is_pages:
             kept = [paths[i] for i in _thinned(len(paths), frames)]
         if prefix := prefixes[root or ""]:
-            kept = [path if path.startswith("/") else prefix + path for path in kept]
+            kept = [path if _WHOLE.match(path) else prefix + path for path in kept]
         media += [Medium("image", [path]) for path in kept] if is_pages else [Medium(kind, kept)]
     return Row._make((*lines[0][:7], media))
 

@@ -85,13 +85,13 @@ def export(
             with closing(read_rows(connection, members, prefixes, frames, first)) as found:
                 rows = _spooled(tally.watch(found, plan), staging)
         form.write(rows, plan, staging)
-        if tally.escaped:
+        if tally.escaped and not form.ids_only:
             notes.append(f"{tally.escaped} samples have a media tag in their text; it is written as < image>")
         content |= {"role": members.role, "exported_with": versions(), "format": format}
         content["options"] = {"frames": frames, "absolute": absolute, "multiple": multiple}
         content |= {"media_root": root, "frame_lists": "images" if plan.frames_as_images else "videos"}
         content |= {"notes": notes, "counts": tally.counts()}
-        write_manifest(content, staging, MANIFEST)
+        write_manifest(content, staging, MANIFEST, card=not target.is_file)
     return ExportReport(target.path, target.manifest, tally.samples, tally.images, tally.videos, tuple(notes))
 
 
@@ -109,7 +109,7 @@ def _plan(members: Members, form: Format, target: Target) -> tuple[Plan, tuple[i
     notes = []
     lists, files = "frames" in members.most, "video" in members.most
     as_images = form.frames_as_images or (lists and files)
-    if as_images and not form.frames_as_images:
+    if as_images and not form.frames_as_images and not form.ids_only:
         notes.append("frame lists are written as images, since `videos` holds video files in other rows")
     shown_as = {"image": "images", "frames": "images" if as_images else "videos", "video": "videos"}
     begins: dict[str, int] = {}

@@ -13,6 +13,7 @@ from pathlib import Path, PurePath
 import orjson
 
 from gdo.errors import GdoError
+from gdo.export.card import CARD
 from gdo.export.chat import chat_row
 from gdo.export.plan import Plan
 from gdo.export.rows import Medium, Row
@@ -69,7 +70,7 @@ def write_webdataset(rows: Iterable[Row], plan: Plan, folder: Path) -> None:
     videos = "\n        list: string" if plan.video_lists else " string"
     bucket = "\n    - name: bucket\n      dtype: string" if plan.with_bucket else ""
     card = _CARD.format(bucket=bucket, media=media, videos=videos)
-    (folder / "README.md").write_text(card, encoding="utf-8")
+    (folder / CARD).write_text(card, encoding="utf-8")
 
 
 def _shards(rows: Iterable[Row]) -> Iterator[list[Row]]:

@@ -1,6 +1,7 @@
 """The budget: how many samples a subset has, and how that number came about (spec section 3)."""
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -49,6 +50,17 @@ def plan_budget(candidates: Candidates, vds3_rows: Floats, preset: Preset) -> tu
         "recommended_ratio": count / total,
         "vds3_adjustment": adjustment,
     }
+
+
+def why_small(budget: Mapping[str, Any], preset: Preset) -> str | None:
+    """A sentence where the pool is too small for the least size that the preset asks; else None."""
+    most = budget.get("n_from_max_ratio", preset.min_count)
+    if most >= preset.min_count:
+        return None
+    return (
+        f"max_ratio ({preset.max_ratio:.1%} of the pool) fixes the size, under the {preset.min_count:,} that "
+        "the preset asks at least: it is made for pools of millions; --count N takes N"
+    )
 
 
 def _effective_strata(shares: Floats) -> float:

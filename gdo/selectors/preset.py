@@ -166,13 +166,16 @@ def load_preset(
     folder = resources.files("gdo.selectors") / "presets"
     released = {name: folder / f"{name}.toml" for name in PRESETS}
     values = read_settings("preset", preset, released, joined=("weights",))
-    for setting in settings:
-        _set(values, setting)
+    set_here = dict(_set(values, setting) for setting in settings)
+    for key, said in (("count", count), ("seed", seed)):
+        if said is not None and set_here.get(key, said) != said:
+            raise UsageError(
+                f"--{key} {said} and --set {key}={set_here[key]} contradict each other; give one"
+            )
+        if said is not None:
+            values[key] = said
     if count is not None:
-        values["count"] = count
         values.pop("ratio", None)
-    if seed is not None:
-        values["seed"] = seed
     unknown = [term for term in without if term not in TERMS]
     if unknown:
         raise UsageError(f"unknown term {unknown[0]!r} in --without; known are {', '.join(TERMS)}")
@@ -184,14 +187,15 @@ def load_preset(
         raise UsageError(f"preset {preset}: " + "; ".join(map(_explain, error.errors()))) from error
 
 
-def _set(values: dict[str, Any], setting: str) -> None:
-    """Apply one `KEY=VALUE`."""
+def _set(values: dict[str, Any], setting: str) -> tuple[str, Any]:
+    """Apply one `KEY=VALUE`, and give the two."""
     key, value = parse_setting(setting)
     weights = values.get("weights", {})
     if key.startswith("weights.") and isinstance(weights, dict):
         values["weights"] = {**weights, key.removeprefix("weights."): value}
     else:
         values[key] = value
+    return key, value
 
 
 def _explain(error: Any) -> str:
@@ -200,4 +204,6 @@ def _explain(error: Any) -> str:
         fields = Weights.model_fields if key.startswith("weights.") else Preset.model_fields
         return f"unknown key {key!r}; known are {', '.join(fields)}"
     message = error["msg"].removeprefix("Value error, ")
+    if error["type"] == "tuple_type":
+        message = f"is a list, written {key}='[\"{error['input']}\"]' on the command line"
     return f"{key}: {message}, not {error['input']!r}" if key else message

@@ -6,15 +6,10 @@ from functools import partial
 
 import numpy as np
 
-from gdo.descriptors.coverage.clusters import (
-    MOST_CLUSTERS,
-    POINTS_PER_CLUSTER,
-    ROUNDS,
-    Coverage,
-    assign,
-)
+from gdo.descriptors.coverage.clusters import POINTS_PER_CLUSTER, ROUNDS, Coverage, assign
 from gdo.descriptors.coverage.embedder import Embedder
 from gdo.descriptors.coverage.embedding import MediaEmbedding, SampleEmbedding
+from gdo.descriptors.coverage.number import count_clusters
 from gdo.descriptors.engine.estimate_device import estimate_on_device
 from gdo.descriptors.engine.stored import DescriptorParts
 from gdo.descriptors.engine.timing import Estimate, Watch, price, time_call
@@ -35,7 +30,7 @@ def estimate_coverage(
         watch: The pool, and how its media are read.
         embedder: Who makes the vectors.
         devices: Where.
-        clusters: How many; default the number of samples, at most 4,096.
+        clusters: How many; see `CoverChoice`.
     """
     media = estimate_on_device(watch, MediaEmbedding(embedder), devices)
     texts = _estimate_texts(watch, embedder, devices)
@@ -70,7 +65,7 @@ def _clustering(watch: Watch, embedder: Embedder, clusters: int | None) -> float
     """Seconds of looking for the nearest centroid, in every round and at the end."""
     with watch.pool.read() as connection:
         samples = int(scalar(connection, "SELECT count(*) FROM sample"))
-    k = min(clusters or MOST_CLUSTERS, samples)
+        k = count_clusters(connection, clusters, samples)
     random = np.random.default_rng(0)
     vectors, centroids = (
         random.standard_normal((rows, 2 * embedder.size), dtype=np.float32) for rows in (ROWS, k)

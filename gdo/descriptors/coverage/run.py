@@ -17,6 +17,7 @@ import pyarrow as pa
 from gdo.descriptors.coverage.clusters import MOST_CLUSTERS, Coverage, assign, find_centroids
 from gdo.descriptors.coverage.embedder import Embedder
 from gdo.descriptors.coverage.embedding import MediaEmbedding, SampleEmbedding
+from gdo.descriptors.coverage.number import count_clusters, labelled
 from gdo.descriptors.coverage.open_clip import PREFIX as OPEN_CLIP
 from gdo.descriptors.coverage.open_clip import find_open_clip
 from gdo.descriptors.coverage.tables import put_in_place
@@ -51,7 +52,7 @@ class CoverChoice:
 
     Attributes:
         embed: `probe`, or `open_clip:MODEL/WEIGHTS`.
-        clusters: How many; None for the number of samples, at most 4,096.
+        clusters: How many; None for as many as before, or else the number of samples, at most 4,096.
     """
 
     embed: str = PROBE
@@ -101,7 +102,7 @@ def cover(
         pool: The pool.
         embedder: Who makes the vectors.
         devices: Where.
-        clusters: How many; default the number of samples, at most 4,096.
+        clusters: How many; see `CoverChoice`.
         options: How.
         say: Called with what a person should know.
 
@@ -172,13 +173,15 @@ def _find_clusters(
 ) -> DescriptorReport:
     with pool.read() as connection:
         rows = scalar(connection, f"SELECT count(*) FROM ({_embedded(embedder)}) WHERE error IS NULL")
-    k = min(clusters or MOST_CLUSTERS, max(1, rows))
-    if clusters is None and rows < 10 * k:
+        k = count_clusters(connection, clusters, rows)
+    if clusters is None and k < min(MOST_CLUSTERS, rows):
+        say(f"{rows:,} samples in {k:,} clusters, as many as were asked before; --clusters changes it")
+    elif clusters is None and rows < 10 * k:
         say(
             f"{rows:,} samples in {k:,} clusters: most are alone in theirs, and cluster_rep tells little; "
             f"--clusters {max(1, rows // 20)} would be 20 samples in each"
         )
-    parts = ClusterParts(pool, Coverage(f"{embedder.card.label}/k={k}"))
+    parts = ClusterParts(pool, Coverage(labelled(embedder.card.label, k)))
     report = DescriptorReport(parts.name, parts.descriptor.version, parts.descriptor.probe)
     file = parts.folder / "samples.npy"
 

@@ -21,7 +21,14 @@ from gdo.descriptors.engine.devices import find_devices, find_gpus
 from gdo.descriptors.engine.estimate_device import estimate_on_device
 from gdo.descriptors.engine.estimate_probe import estimate_probed, probe_card
 from gdo.descriptors.engine.local import usable_cores
-from gdo.descriptors.engine.models import LocalModels, Models, ProbeChoice, Say, require_packages
+from gdo.descriptors.engine.models import (
+    LocalModels,
+    Models,
+    ProbeChoice,
+    Say,
+    refuse_misspelt,
+    require_packages,
+)
 from gdo.descriptors.engine.stored import DescriptorParts
 from gdo.descriptors.engine.timing import Estimate, Rate, Watch, some_media, time_call
 from gdo.descriptors.engine.work import Medium, describe_media, describe_samples
@@ -103,6 +110,7 @@ def estimate(
     covered = COVERAGE in descriptors
     if (probed or (covered and embed == PROBE)) and models is None:
         require_packages()
+        refuse_misspelt(choice)
     if probed or covered:
         devices = find_devices(device)
     if probed:

@@ -19,10 +19,13 @@ def estimate_on_device(watch: Watch, descriptor: DeviceDescriptor, devices: Sequ
         devices: Where.
     """
     parts = DescriptorParts(watch.pool, descriptor)
+    lacking = some_media(watch.pool, parts)
+    if not lacking:
+        return price(watch, parts, devices, missing=0, timed=0, reading=0.0, computing=0.0)
     compute = descriptor.load(devices[0])
     reading = computing = 0.0
     missing = timed = 0
-    for count, media in some_media(watch.pool, parts):
+    for count, media in lacking:
         rate, prepared = watch.time(partial(prepare_medium, descriptor, watch.time_limit), _give_up, media)
         values = [each.value for each in prepared if each.value is not None]
         spent = Rate()

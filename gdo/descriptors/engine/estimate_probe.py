@@ -46,18 +46,30 @@ def estimate_probed(
     """
     with TemporaryDirectory() as folder:
         card, label, training = probe_card(watch, choice, devices[0], models, Path(folder))
+        parts: dict[str, DescriptorParts] = {}
+        found = []
+        for each in probed:
+            its = DescriptorParts(watch.pool, type(each)(label))
+            if _lacks_some(its):
+                parts[each.asks] = its
+            else:
+                found.append(price(watch, its, devices, missing=0, timed=0, reading=0.0, computing=0.0))
+        if not parts:
+            return found, training
         watch.say(f"loading {label} on {devices[0]}")
         probe = models.load(card, device=devices[0])
-        parts: dict[str, DescriptorParts] = {
-            each.asks: DescriptorParts(watch.pool, type(each)(label)) for each in probed
-        }
-        found = []
         shown = {asks: its for asks, its in parts.items() if asks != "time"}
         if shown:
             found += _estimate_groups(watch, shown, probe, devices, Path(folder))
         if "time" in parts:
             found.append(_estimate_questions(watch, parts["time"], probe, devices))
     return found, training
+
+
+def _lacks_some(parts: DescriptorParts) -> bool:
+    with parts.pool.read() as connection:
+        query, _ = parts.missing(connection, None, retry_errors=False)
+        return bool(scalar(connection, f"SELECT count(*) FROM ({query})"))
 
 
 def probe_card(

@@ -11,7 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
-from gdo.descriptors.catalog import can_ask_models, names_a_model
+from gdo.descriptors.catalog import TEXT_RULES, can_ask_models, names_a_model
 from gdo.descriptors.coverage.embedder import Embedder
 from gdo.descriptors.probe.contract import Probe, ProbeCard, ProbeSettings
 from gdo.errors import UsageError
@@ -238,6 +238,19 @@ def require_packages() -> None:
     if not can_ask_models():
         raise UsageError(
             "a model has to be asked, but torch and transformers are not installed: pip install 'gdo[train]'"
+        )
+
+
+def refuse_misspelt(choice: ProbeChoice) -> None:
+    """See that the model can be a folder's or the hub's name, before anything is asked for it.
+
+    Raises:
+        UsageError: It is neither; the hub's names have an owner.
+    """
+    if choice.model != SELF and "/" not in choice.model and not Path(choice.model).is_dir():
+        raise UsageError(
+            f"there is no probe {choice.model!r}; known are {SELF}, {', '.join(TEXT_RULES)} (rules for "
+            "temporal), a folder, or a model of the hub as OWNER/NAME"
         )
 
 

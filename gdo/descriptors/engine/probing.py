@@ -14,6 +14,7 @@ from gdo.descriptors.engine.models import (
     Models,
     ProbeChoice,
     Say,
+    refuse_misspelt,
     require_packages,
 )
 from gdo.descriptors.engine.parts import Parts
@@ -34,6 +35,7 @@ def choose(pool: Pool, choice: ProbeChoice, models: Models | None, options: Opti
     """The model to be asked; one that was named is looked at before any work begins."""
     if models is None:
         require_packages()
+        refuse_misspelt(choice)
 
     def told(what: str, done: int, total: int | None, note: str) -> None:
         if options.progress:
