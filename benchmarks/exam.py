@@ -7,7 +7,7 @@ from random import Random
 import cv2
 import numpy as np
 import numpy.typing as npt
-from mosaics import TOKEN, Disc, Words, covering
+from mosaics import TOKEN, Disc, Drill, Words, covering
 
 from gdo.demo.clip_facts import clip_facts
 from gdo.demo.looks import Picture, backdrop, draw_shape, to_picture
@@ -24,6 +24,7 @@ FRAMES, FRAME_PIXELS, IMAGE_PIXELS = CPU.frames, CPU.frame_pixels, CPU.image_pix
 _LEAST_STEP = 0.35
 """Pixels between two frames below which a shape stands still."""
 _LOOKS = ("colour", "shape", "heading", "ground", "object")
+_READ = ("title", "word", "number", "value", "extreme", "place")
 _WEIGHTS = {"position": 2.0, "reading": 1.6, "colour": 1.3, "count": 1.3}
 """How much oftener kinds are asked that are slow to be learned, or that the example pool has most of."""
 _LETTERS = 0.35
@@ -49,6 +50,16 @@ class Shown:
     frames: list[Picture]
     words: Words
     stamps: tuple[float, ...]
+
+    @property
+    def rows(self) -> int:
+        """Visual tokens of a frame, downwards."""
+        return self.height // TOKEN
+
+    @property
+    def columns(self) -> int:
+        """Visual tokens of a frame, across."""
+        return self.width // TOKEN
 
 
 def draw(rng: Random, *, clips: float = 0.45, paint: bool = True) -> Shown:
@@ -133,13 +144,35 @@ def _still(rng: Random, paint: bool) -> Shown:
     styles: dict[str, Style] = {"photo": "photo", "heap": "heap", "chart": "chart", "sign": "sign"}
     sources = [source for source in IMAGE_SOURCES if not source.pairs]
     source = rng.choices(sources, [source.share for source in sources])[0]
-    still = make_still(rng, styles[source.contents[0]])
+    return show_still(make_still(rng, styles[source.contents[0]]), paint=paint)
+
+
+def show_still(still: Still, *, paint: bool = True) -> Shown:
+    """A still as a model sees it, with its tokens' words."""
     height, width = fit(still.height, still.width, IMAGE_PIXELS)
     frames: list[Picture] = []
     if paint:
         small = cv2.resize(draw_still(still), (width, height), interpolation=cv2.INTER_AREA)
         frames = [to_picture(small)] * 2
     return Shown(still, height, width, frames, _still_words(still, height, width), ())
+
+
+def reading_drill(rng: Random) -> Drill:
+    """Imagine a chart or a sign, and list what it says: bars by their label or by their colour."""
+    still = make_still(rng, rng.choice(("chart", "sign")))
+    shown = show_still(still, paint=False)
+    if still.style == "sign":
+        said = [still.text, still.detail, still.arrow, still.sky]
+        return Drill(shown.rows, shown.columns, 1, shown.words, said, [True] * len(said))
+    said, learned = [still.text], [True]
+    for bar in rng.sample(still.items, len(still.items)):
+        known, asked = rng.choice(((bar.name, bar.colour), (bar.colour, bar.name)))
+        said += [known, asked, str(bar.value)]
+        learned += [False, True, True]
+    rows = sorted(still.items, key=lambda bar: bar.value)
+    said += [bar.name for bar in (*still.items, *rows)]
+    learned += [True] * 2 * len(rows)
+    return Drill(shown.rows, shown.columns, 1, shown.words, said, learned)
 
 
 def _still_words(still: Still, height: int, width: int) -> Words:
@@ -175,25 +208,28 @@ Part = tuple[tuple[float, float, float, float], tuple[str, ...]]
 
 
 def _chart_parts(still: Still) -> list[Part]:
-    """Title, bars and labels of a chart."""
+    """Title, bars and labels of a chart; a label says what its bar does, too."""
     shorter = min(still.height, still.width) / still.width
     parts: list[Part] = [((0.38, 0.03, 0.62, 0.13), (still.text,))]
     for bar in still.items:
         half = bar.size * shorter
         top = FLOOR - bar.value * BAR_UNIT
-        parts.append(((bar.x - half, top, bar.x + half, FLOOR), (bar.colour, "bar")))
-        parts.append(((bar.x - 0.06, 0.87, bar.x + 0.06, 0.95), (bar.name,)))
+        value = f"={bar.value}"
+        parts.append(((bar.x - half, top, bar.x + half, FLOOR), (bar.colour, "bar", value)))
+        parts.append(((bar.x - 0.06, 0.87, bar.x + 0.06, 0.95), (bar.colour, bar.name, value)))
     return parts
 
 
 def _sign_parts(still: Still) -> list[Part]:
-    """Board, word and arrow of a sign."""
+    """Board, word, number and arrow of a sign."""
     reach = 0.1 * min(still.height, still.width)
     across, down = reach / still.width, reach / still.height
-    half = 0.03 * len(still.text)
+    half, number = 0.03 * len(still.text), int(still.detail)
+    digits = 0.045 * len(still.detail)
     return [
         ((0.12, 0.14, 0.88, 0.7), (still.sky,)),
         ((0.5 - half, 0.2, 0.5 + half, 0.36), (still.sky, still.text)),
+        ((0.34 - digits, 0.44, 0.34 + digits, 0.62), (still.sky, f"{number // 10}_", f"_{number % 10}")),
         ((0.64 - across, 0.53 - down, 0.64 + across, 0.53 + down), (still.sky, still.arrow)),
     ]
 
@@ -254,6 +290,27 @@ def questions(
                 _ask(text_fact(rng), rng, NO_LEADS) if rng.random() < text else _ask(fact, rng, leads)
             )
     return asked
+
+
+def to_be_read(rng: Random, still: Still, count: int, *, plain: float) -> list[tuple[str, str]]:
+    """Questions on what is written on a chart or sign, or how high its bars are; and their answers."""
+    facts = [fact for fact in still_facts(still) if fact.key.split("/")[0] in _READ]
+    asked = rng.choices(facts, k=count)
+    return [_plainly(fact) if rng.random() < plain else _ask(fact, rng, STILL_LEADS) for fact in asked]
+
+
+def stated(rng: Random, content: Scene | Still, count: int) -> list[tuple[str, str]]:
+    """Questions whose answers are stated before them, among other things that are true; and the answers."""
+    facts = clip_facts(content) if isinstance(content, Scene) else still_facts(content)
+    facts = [fact for fact in facts if not fact.prose]
+    pairs = []
+    for fact in rng.choices(facts, k=count):
+        said = [fact, *rng.sample(facts, rng.randint(0, min(3, len(facts))))]
+        rng.shuffle(said)
+        texts = dict.fromkeys(one.sentence.format(one.answer) for one in said)
+        question, answer = _ask(fact, rng, NO_LEADS)
+        pairs.append((" ".join([*(text[0].upper() + text[1:] for text in texts), question]), answer))
+    return pairs
 
 
 def _ask(fact: Fact, rng: Random, leads: Sequence[str]) -> tuple[str, str]:

@@ -7,12 +7,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from exam import Shown, draw, questions
-from mosaics import TOKEN, Drill, Words, make_drill
-from pupil import GROUPS, ROW, VOCABULARY, Pupil, cut
+from exam import Shown, draw, questions, reading_drill, show_still, stated, to_be_read
+from mosaics import Drill, Words, make_drill
+from pupil import GROUPS, MARKS, ROW, VOCABULARY, Pupil, cut
 from torch import Tensor
 from torch.nn import functional
 
+from gdo.demo.stills import Still, make_still
 from gdo.descriptors.probe.packing import Branch, Packed, Tree, fill_rows, pack, text_tree
 from gdo.descriptors.probe.questions import STATIC, TEMPORAL, ask_temporal
 from gdo.descriptors.proxy.language import END, IMAGE, START, VIDEO, VISION_END, VISION_START
@@ -20,20 +21,37 @@ from gdo.descriptors.temporal_text import temporal_probability
 
 QUESTIONS = 8
 """On a picture."""
+READ = 16
+"""On a chart or sign that is to be read."""
+STATED = 3
+"""Questions whose answer is stated before them, for each picture."""
+ABOUT_TIME = 0.5
+"""Share of the pictures of which a question is asked whether it needs time."""
 SHARPNESS = 16.0
 """Of the likeness between a visual token and a word."""
 NORM = 1.5
-"""Length of a visual token, in lengths of a word's embedding."""
+"""Length of a visual token, its place left aside, in lengths of a word's embedding."""
+REACH = 0.5
+"""How much longer it is at the edge of a picture for its place across or down, in the same unit."""
 
 
-def told(words: Words) -> Tensor:
-    """Which words each visual token shows, float [tokens, words]."""
-    number = {word: place for place, word in enumerate(VOCABULARY)}
-    table = torch.zeros(len(words), len(VOCABULARY))
+def told(words: Words, rows: int, columns: int) -> Tensor:
+    """What each visual token of frames of so many rows and columns shows.
+
+    Returns:
+        float [tokens, words + marks + 2]: 1 for each word and mark it shows, else 0; at last how far to the
+        right and how far down it is, -1 to 1.
+    """
+    number = {word: place for place, word in enumerate((*VOCABULARY, *MARKS))}
+    table = torch.zeros(len(words), len(number) + 2)
     for token, said in enumerate(words):
         for word in said:
             if word.split()[0] in number:
                 table[token, number[word.split()[0]]] = 1
+    across, down = (2 * (torch.arange(count) + 0.5) / count - 1 for count in (columns, rows))
+    frames = len(words) // (rows * columns)
+    table[:, -2] = across.repeat(frames * rows)
+    table[:, -1] = down.repeat_interleave(columns).repeat(frames)
     return table
 
 
@@ -45,22 +63,24 @@ def speak_loss(pupil: Pupil, seen: Tensor, wanted: Tensor) -> Tensor:
         seen: Visual tokens, [tokens, width].
         wanted: See `told`.
     """
-    words = pupil.embeddings[pupil.words]
+    words, (wanted, places) = pupil.spoken, wanted.split([wanted.shape[1] - 2, 2], dim=1)
+    unit = words.norm(dim=1).mean().detach()
+    along = seen @ pupil.axes.T
+    seen = seen - along @ pupil.axes
     likeness = SHARPNESS * functional.normalize(seen, dim=1) @ functional.normalize(words, dim=1).T
-    length = NORM * words.norm(dim=1).mean().detach()
-    total = 0.05 * ((seen.norm(dim=1) - length) ** 2).mean()
+    total = 0.05 * ((seen.norm(dim=1) - NORM * unit) ** 2).mean()
+    total = total + ((along / (REACH * unit) - places) ** 2).mean()
     things, grounds = wanted.sum(1) > 1, wanted.sum(1) == 1
     if grounds.any():
         total = total - 0.3 * (likeness[grounds].log_softmax(1) * wanted[grounds]).sum(1).mean()
     if things.any():
         among_all = likeness[things].log_softmax(1) * wanted[things]
         total = total - 0.2 * (among_all.sum(1) / wanted[things].sum(1)).mean()
-    for group, weight in zip(GROUPS, (0.5, 1.0, 0.5), strict=True):
-        places = torch.tensor([VOCABULARY.index(word) for word in group])
-        some = things & (wanted[:, places].sum(1) > 0)
+    for group, weight in GROUPS:
+        some = things & (wanted[:, group].sum(1) > 0)
         if some.any():
-            right = wanted[some][:, places]
-            total = total - weight * (likeness[some][:, places].log_softmax(1) * right).sum(1).mean()
+            right = wanted[some][:, group]
+            total = total - weight * (likeness[some][:, group].log_softmax(1) * right).sum(1).mean()
     return total
 
 
@@ -70,12 +90,12 @@ class Lesson:
 
     Attributes:
         trees: Token trees.
-        words: Of the visual tokens of each tree that has some, by its number in `trees`.
+        shown: What the visual tokens of each tree that has some show (`told`), by its number in `trees`.
         learned: Of a drill's branch, which of its answer's tokens count; by the tree's number.
     """
 
     trees: list[Tree] = field(default_factory=list)
-    words: dict[int, Words] = field(default_factory=dict)
+    shown: dict[int, Tensor] = field(default_factory=dict)
     learned: dict[int, list[bool]] = field(default_factory=dict)
 
 
@@ -124,17 +144,18 @@ def _positions(ids: Sequence[int], pad: int, rows: int, columns: int) -> Tensor:
 
 
 def drill_lesson(pupil: Pupil, rng: Random, count: int, lesson: Lesson) -> None:
-    """Add drills to a lesson."""
-    for _ in range(count):
-        drill: Drill = make_drill(rng)
+    """Add drills to a lesson: things to be looked up, and charts and signs to be read."""
+    for turn in range(count):
+        drill: Drill = reading_drill(rng) if turn % 2 else make_drill(rng)
         stamps = tuple(0.5 + time for time in range(drill.times)) if drill.times > 1 else ()
         tree = media_tree(pupil, drill.rows, drill.columns, stamps, (), [])
         prompt = pupil.ids(f"{VISION_END}List them.{END}{START}assistant\n")
-        said = [int(pupil.words[VOCABULARY.index(word)]) for word in drill.list]
-        tree.branches.append(Branch(prompt + said, len(prompt), 0))
+        spelled = [pupil.ids(f" {word}") for word in drill.list]
+        tree.branches.append(Branch(prompt + [token for ids in spelled for token in ids], len(prompt), 0))
         number = len(lesson.trees)
         lesson.trees.append(tree)
-        lesson.words[number], lesson.learned[number] = drill.words, drill.learned
+        lesson.shown[number] = told(drill.words, drill.rows, drill.columns)
+        lesson.learned[number] = [mark for ids, mark in zip(spelled, drill.learned, strict=True) for _ in ids]
 
 
 def exam_lesson(
@@ -150,30 +171,45 @@ def exam_lesson(
     """Add stills and clips to a lesson, with questions each; some are asked without the picture too.
 
     Of some it is asked whether they need time, and the answer is that of the rule that goes by their words.
+    Others are asked after a few sentences, in one of which the answer stands.
     """
     for _ in range(count):
         shown: Shown = draw(rng, paint=paint)
         asked = questions(rng, shown.content, QUESTIONS, looks=looks, plain=plain)
-        rows, columns = shown.height // TOKEN, shown.width // TOKEN
-        lesson.words[len(lesson.trees)] = shown.words
-        lesson.trees.append(media_tree(pupil, rows, columns, shown.stamps, shown.frames, asked))
+        lesson.shown[len(lesson.trees)] = told(shown.words, shown.rows, shown.columns)
+        tree = media_tree(pupil, shown.rows, shown.columns, shown.stamps, shown.frames, asked)
+        lesson.trees.append(tree)
         blind = [rng.choice(asked)]
-        if rng.random() < 0.3:
+        if rng.random() < ABOUT_TIME:
             question = rng.choice(asked)[0]
             word = TEMPORAL if temporal_probability(question) > 0.5 else STATIC
             blind.append((ask_temporal(question), word))
+        blind += stated(rng, shown.content, STATED)
         for one in blind:
             lesson.trees.append(text_tree([], [_branch(pupil, f"{START}user\n", *one)]))
 
 
-def imagine(pupil: Pupil, words: Words) -> Tensor:
-    """Visual tokens that say just these words, one in twenty forgotten."""
-    wanted = told(words)
-    wanted *= torch.rand(wanted.shape) > 0.05
-    embedded = pupil.embeddings[pupil.words]
-    summed = wanted @ functional.normalize(embedded, dim=1)
-    scaled = summed / summed.norm(dim=1, keepdim=True).clamp(min=0.5)
-    return scaled * NORM * embedded.norm(dim=1).mean().detach() + 0.02 * torch.randn_like(scaled)
+def reading_lesson(
+    pupil: Pupil, rng: Random, count: int, lesson: Lesson, *, paint: bool, plain: float
+) -> None:
+    """Add charts and signs to a lesson, with many questions each; by a few nothing comes to be learned."""
+    for _ in range(count):
+        shown = show_still(make_still(rng, rng.choice(("chart", "chart", "sign"))), paint=paint)
+        assert isinstance(shown.content, Still)
+        asked = to_be_read(rng, shown.content, READ, plain=plain)
+        lesson.shown[len(lesson.trees)] = told(shown.words, shown.rows, shown.columns)
+        lesson.trees.append(media_tree(pupil, shown.rows, shown.columns, (), shown.frames, asked))
+
+
+def imagine(pupil: Pupil, wanted: Tensor) -> Tensor:
+    """Visual tokens that say just what is told of them (`told`), one word in twenty forgotten."""
+    said, places = wanted.split([wanted.shape[1] - 2, 2], dim=1)
+    said = said * (torch.rand(said.shape) > 0.05)
+    embedded = pupil.spoken
+    summed = said @ functional.normalize(embedded, dim=1)
+    scaled = NORM * summed / summed.norm(dim=1, keepdim=True).clamp(min=0.5)
+    there = REACH * (places + 0.1 * torch.randn_like(places)) @ pupil.axes
+    return (scaled + there) * embedded.norm(dim=1).mean().detach() + 0.02 * torch.randn_like(scaled)
 
 
 def look(pupil: Pupil, trees: Sequence[Tree]) -> Tensor:
@@ -191,9 +227,9 @@ def lesson_loss(pupil: Pupil, lesson: Lesson, *, paint: bool) -> Tensor:
     numbers = {id(tree): number for number, tree in enumerate(lesson.trees)}
     rows = fill_rows(lesson.trees, ROW)
     packed = pack(rows, pupil.forest.pad)
-    shown = [tree for row in rows for tree in row if numbers[id(tree)] in lesson.words]
-    words = [cell for tree in shown for cell in lesson.words[numbers[id(tree)]]]
-    seen = look(pupil, shown) if paint else imagine(pupil, words)
+    shown = [tree for row in rows for tree in row if numbers[id(tree)] in lesson.shown]
+    wanted = torch.cat([lesson.shown[numbers[id(tree)]] for tree in shown])
+    seen = look(pupil, shown) if paint else imagine(pupil, wanted)
     visual = torch.isin(packed.ids, torch.tensor([pupil.ids(token)[0] for token in (IMAGE, VIDEO)]))
     inputs = pupil.model.get_input_embeddings()(packed.ids).masked_scatter(visual[..., None], seen)
     hidden = pupil.model.model.language_model(
@@ -204,7 +240,7 @@ def lesson_loss(pupil: Pupil, lesson: Lesson, *, paint: bool) -> Tensor:
     ).last_hidden_state
     learned = {id(lesson.trees[number].branches[0]): marks for number, marks in lesson.learned.items()}
     loss = _said_loss(pupil, packed, hidden, learned)
-    return loss + 0.3 * speak_loss(pupil, seen, told(words)) if paint else loss
+    return loss + 0.3 * speak_loss(pupil, seen, wanted) if paint else loss
 
 
 def _said_loss(pupil: Pupil, packed: Packed, hidden: Tensor, learned: dict[int, list[bool]]) -> Tensor:

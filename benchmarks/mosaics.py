@@ -33,11 +33,15 @@ class Mosaic:
     """Two frames full of shapes, every one going its own way.
 
     Attributes:
+        rows: Visual tokens downwards.
+        columns: Visual tokens across.
         frames: Two pictures.
         masks: Where shapes are in them, uint8 [height, width, 3] of 0 and up.
         words: Of each token.
     """
 
+    rows: int
+    columns: int
     frames: list[Picture]
     masks: list[Picture]
     words: Words
@@ -99,7 +103,10 @@ def make_mosaic(rng: Random) -> Mosaic:
     which = covering(height, width, small)
     words = [said[number] if number >= 0 else (tone,) for number in which.ravel()]
     return Mosaic(
-        [_shrink(one, height, width) for one in frames], [_shrink(one, height, width) for one in masks], words
+        *which.shape,
+        [_shrink(one, height, width) for one in frames],
+        [_shrink(one, height, width) for one in masks],
+        words,
     )
 
 

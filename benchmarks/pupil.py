@@ -16,20 +16,39 @@ from gdo.demo.looks import COLOURS, SHAPES, TONES
 from gdo.demo.stills import GROUNDS, LABELS, OBJECTS, TITLES, WORDS
 from gdo.descriptors.probe.forest import Forest
 from gdo.descriptors.probe.vision import group_pictures
-from gdo.descriptors.proxy.language import fit_tokenizer
+from gdo.descriptors.proxy.base import base_language, start_from_base
+from gdo.descriptors.proxy.language import chat_tokenizer, fit_tokenizer
 from gdo.descriptors.proxy.model import build_model
 from gdo.descriptors.proxy.shape import CPU, PATCH
 
 SMALL = replace(CPU, vocabulary=2048)
-GROUPS = (tuple(COLOURS), SHAPES, WAYS)
 VOCABULARY = list(
     dict.fromkeys(
-        [word for group in GROUPS for word in group]
+        [*COLOURS, *SHAPES, *WAYS]
         + [tone.split()[0] for tone in TONES]
         + [*OBJECTS, *GROUNDS, "clear", "dark", "bar", *LABELS, *TITLES, *WORDS]
     )
 )
 """Words that visual tokens can say; each is one token of the language."""
+_VALUES, _TENS, _ONES = (
+    [form.format(n) for n in numbers]
+    for form, numbers in (("={}", range(1, 13)), ("{}_", range(10)), ("_{}", range(10)))
+)
+MARKS = (*_VALUES, *_TENS, *_ONES)
+"""What visual tokens say beside words: the value of a chart's bar, the tens and the units of a number."""
+GROUPS = [
+    ([(*VOCABULARY, *MARKS).index(word) for word in group], weight)
+    for group, weight in (
+        (COLOURS, 0.5),
+        (SHAPES, 1.0),
+        (WAYS, 0.5),
+        ((*LABELS, *WORDS), 0.5),
+        (_VALUES, 0.5),
+        (_TENS, 0.5),
+        (_ONES, 0.5),
+    )
+]
+"""What excludes each other: places in `VOCABULARY` and `MARKS` after it, and how much it matters."""
 ROW = 384
 NEIGHBOURS = (
     ((0, 1), (0, -1), (1, 0), (-1, 0)),
@@ -48,11 +67,20 @@ class Pupil:
     forest: Forest
     words: Tensor
     """Token id of each word of `VOCABULARY`."""
+    marks: Tensor
+    """What stands for each of `MARKS` in a visual token, [marks, width]."""
+    axes: Tensor
+    """What stands for a place to the right and further down, orthonormal, [2, width]."""
 
     @property
     def embeddings(self) -> Tensor:
         weight: Tensor = self.model.get_input_embeddings().weight
         return weight
+
+    @property
+    def spoken(self) -> Tensor:
+        """What visual tokens are made of: `VOCABULARY`, then `MARKS`."""
+        return torch.cat([self.embeddings[self.words], self.marks])
 
     def ids(self, text: str) -> list[int]:
         return list(self.tokenizer(text, add_special_tokens=False)["input_ids"])
@@ -70,21 +98,42 @@ def make_pupil(seed: int) -> Pupil:
     texts += [f" {word}" for word in VOCABULARY] * 50
     tokenizer = fit_tokenizer(texts, SMALL.vocabulary)
     model = build_model(SMALL, tokenizer, seed)
+    with torch.no_grad():
+        _whiten(model, Random(f"patches/{seed}"))
+        _look_beside(model)
+        _copy_what_matches(model, seed)
+    return _pupil(model, tokenizer)
+
+
+def shipped_pupil(seed: int) -> Pupil:
+    """The model that self-proxies begin with, to be taught further."""
+    tokenizer = chat_tokenizer(base_language())
+    model = build_model(SMALL, tokenizer, seed)
+    start_from_base(model, tokenizer)
+    return _pupil(model, tokenizer)
+
+
+def _pupil(model: Any, tokenizer: Any) -> Pupil:
     group_pictures(model)
     forest = Forest(model, torch.device("cpu"), tokenizer.pad_token_id, ROW, 4096)
     ids = [tokenizer(f" {word}", add_special_tokens=False)["input_ids"] for word in VOCABULARY]
-    pupil = Pupil(model, tokenizer, forest, torch.tensor([one for (one,) in ids]))
-    with torch.no_grad():
-        _whiten(pupil, Random(f"patches/{seed}"))
-        _look_beside(model)
-        _copy_what_matches(model, seed)
-    others = torch.ones(len(pupil.embeddings), 1)
-    others[pupil.words] = 0
-    pupil.embeddings.register_hook(lambda gradient: gradient * others)
-    return pupil
+    words = torch.tensor([one for (one,) in ids])
+    embeddings = model.get_input_embeddings().weight
+    others = torch.ones(len(embeddings), 1)
+    others[words] = 0
+    embeddings.register_hook(lambda gradient: gradient * others)
+    return Pupil(model, tokenizer, forest, words, *_beside(embeddings.detach()[words]))
 
 
-def _whiten(pupil: Pupil, rng: Random) -> None:
+def _beside(words: Tensor) -> tuple[Tensor, Tensor]:
+    """Vectors for marks and axes: at right angles to all words and to each other."""
+    random = torch.Generator().manual_seed(0)
+    wanted = torch.randn(len(MARKS) + 2, words.shape[1], generator=random)
+    turned = torch.linalg.qr(torch.cat([words, wanted]).T)[0].T[len(words) :]
+    return words.norm(dim=1).mean() * turned[2:], turned[:2].contiguous()
+
+
+def _whiten(model: Any, rng: Random) -> None:
     """Let the patch embedding give the main components of patches, fine ones as strong as coarse ones."""
     patches = torch.cat([cut(draw(rng, clips=0.7).frames) for _ in range(250)]).float() / 127.5 - 1
     mean = patches.mean(0)
@@ -92,7 +141,7 @@ def _whiten(pupil: Pupil, rng: Random) -> None:
     width = SMALL.vision_hidden
     kept = axes.flip(1)[:, :width] / (spread.flip(0)[:width] + 5e-4).sqrt()
     weight = 0.5 * kept.T.float()
-    layer = pupil.model.model.visual.patch_embed.proj
+    layer = model.model.visual.patch_embed.proj
     layer.weight.copy_(weight.reshape(layer.weight.shape))
     layer.bias.copy_(-weight @ mean)
 

@@ -32,7 +32,7 @@ SHOWN = "temp"
 DESCRIBED = ("motion", "temporal", "dependency", "stability", "coverage")
 """All there are for people; a bare `gdo describe` leaves the dear `stability` out."""
 PRESET_SETTINGS = ("min_count=40", "max_ratio=0.1", "dedup=near")
-"""The released presets start at 12,000 samples, where a pool of two thousand wants less; and they leave out
+"""The released presets take under 2 % of a pool, which of two thousand samples is little; and they leave out
 exact duplicates alone."""
 
 

@@ -19,7 +19,7 @@ _UNKNOWN = "�"
 
 def known_words() -> list[str]:
     """The texts of the base's tokens: a tokenizer that has them as tokens lets a model keep what it knows."""
-    language = _language()
+    language = base_language()
     texts = (language.decode([number]) for number in language.get_vocab(with_added_tokens=False).values())
     return sorted(text for text in texts if text.strip() and _UNKNOWN not in text)
 
@@ -38,7 +38,7 @@ def start_from_base(model: "Qwen3VLForConditionalGeneration", tokenizer: "PreTra
     from safetensors.torch import load
 
     weights = {name: value.float() for name, value in load(_file(WEIGHTS)).items()}
-    language = _language()
+    language = base_language()
     known = weights.pop(_EMBEDDING)
     loaded = model.load_state_dict(weights, strict=False)
     assert not loaded.unexpected_keys, loaded.unexpected_keys
@@ -55,7 +55,8 @@ def _file(name: str) -> bytes:
     return (resources.files("gdo.descriptors.proxy") / "base" / name).read_bytes()
 
 
-def _language() -> "Tokenizer":
+def base_language() -> "Tokenizer":
+    """The base's tokenizer."""
     from tokenizers import Tokenizer
 
     return Tokenizer.from_str(_file(LANGUAGE).decode())

@@ -7,6 +7,7 @@ from gdo.descriptors.probe.questions import STATIC, TEMPORAL, ask_temporal
 from gdo.descriptors.proxy.shape import MERGE, PATCH, Shape
 
 if TYPE_CHECKING:
+    from tokenizers import Tokenizer
     from transformers import PreTrainedTokenizerFast, Qwen3VLProcessor
 
 PAD, START, END = "<|endoftext|>", "<|im_start|>", "<|im_end|>"
@@ -42,7 +43,6 @@ def fit_tokenizer(texts: Iterable[str], vocabulary: int) -> "PreTrainedTokenizer
         vocabulary: Most tokens; few texts give fewer.
     """
     from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
-    from transformers import PreTrainedTokenizerFast
 
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
@@ -60,6 +60,13 @@ def fit_tokenizer(texts: Iterable[str], vocabulary: int) -> "PreTrainedTokenizer
         show_progress=False,
     )
     tokenizer.train_from_iterator([*texts, *_own_texts()], trainer)
+    return chat_tokenizer(tokenizer)
+
+
+def chat_tokenizer(tokenizer: "Tokenizer") -> "PreTrainedTokenizerFast":
+    """Give a fitted tokenizer the chat template and the names of its special tokens."""
+    from transformers import PreTrainedTokenizerFast
+
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
         eos_token=END,
