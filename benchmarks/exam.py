@@ -169,9 +169,9 @@ def reading_drill(rng: Random) -> Drill:
         known, asked = rng.choice(((bar.name, bar.colour), (bar.colour, bar.name)))
         said += [known, asked, str(bar.value)]
         learned += [False, True, True]
-    rows = sorted(still.items, key=lambda bar: bar.value)
-    said += [bar.name for bar in (*still.items, *rows)]
-    learned += [True] * 2 * len(rows)
+    by_value = sorted(still.items, key=lambda bar: bar.value)
+    said += [bar.name for bar in (*still.items, *by_value)]
+    learned += [True] * 2 * len(by_value)
     return Drill(shown.rows, shown.columns, 1, shown.words, said, learned)
 
 

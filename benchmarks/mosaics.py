@@ -132,7 +132,7 @@ class Drill:
         columns: Visual tokens of a frame, across.
         times: Moments; 1 for a picture.
         words: Of each token of each moment.
-        list: Words to say one after the other: a look, and what goes with it.
+        list: Words and numbers to say one after the other: a look or a label, and what goes with it.
         learned: Which of them follow from the picture.
     """
 

@@ -20,12 +20,16 @@ SELECT
 FROM repeated
 """
 _NOT_FOUND = """
-SELECT root, paths[1], count(*) OVER () AS gone, (SELECT count(*) FROM media WHERE {read}) AS seen
+SELECT
+    root,
+    paths[1],
+    count(*) OVER () AS gone,
+    (SELECT count(*) FROM media WHERE bytes IS NOT NULL OR width IS NOT NULL OR error IS NOT NULL) AS seen
 FROM media
 WHERE contains(error, $reason) AND NOT contains(paths[1], '://')
 ORDER BY media_id
 LIMIT 1
-""".format(read="bytes IS NOT NULL OR width IS NOT NULL OR error IS NOT NULL")
+"""
 
 
 def ingest_hints(connection: duckdb.DuckDBPyConnection, kind: str, troubles: Collection[str]) -> list[str]:
