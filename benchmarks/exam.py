@@ -24,9 +24,15 @@ FRAMES, FRAME_PIXELS, IMAGE_PIXELS = CPU.frames, CPU.frame_pixels, CPU.image_pix
 _LEAST_STEP = 0.35
 """Pixels between two frames below which a shape stands still."""
 _LOOKS = ("colour", "shape", "heading", "ground", "object")
-_READ = ("title", "word", "number", "value", "extreme", "place")
 _WEIGHTS = {"position": 2.0, "reading": 1.6, "colour": 1.3, "count": 1.3}
 """How much oftener kinds are asked that are slow to be learned, or that the example pool has most of."""
+_READ = ("title", "word", "number", "value", "extreme", "place")
+_STYLES: dict[Style, float] = {"photo": 4, "heap": 3, "chart": 3, "sign": 1}
+"""How often each is drawn where all that is true of it is asked."""
+_OFTENER = {"side": 2.5, "count": 2.0, "before": 2.0, "description": 0.4} | dict.fromkeys(
+    ("times", "arrivals", "moving", "lane", "which", "number", "place", "extreme"), 1.5
+)
+"""How much oftener than others a sort of fact is asked about then."""
 _LETTERS = 0.35
 """Share of questions that are multiple choice for certain: letters are slow to be learned too."""
 
@@ -74,6 +80,16 @@ def fit(height: int, width: int, pixels: int) -> tuple[int, int]:
         shrink = (height * width / pixels) ** 0.5
         tall, wide = (max(1, int(side / shrink / TOKEN)) * TOKEN for side in (height, width))
     return tall, wide
+
+
+def imagine_evenly(rng: Random, *, read: bool = False, clips: float = 0.4) -> Shown:
+    """Imagine a clip, or a still of any style; to `read`, a chart or a sign."""
+    if read:
+        return show_still(make_still(rng, rng.choice(("chart", "chart", "sign"))), paint=False)
+    if rng.random() < clips:
+        return _clip(rng, paint=False)
+    (style,) = rng.choices(list(_STYLES), list(_STYLES.values()))
+    return show_still(make_still(rng, style), paint=False)
 
 
 def _clip(rng: Random, paint: bool) -> Shown:
@@ -270,12 +286,11 @@ def questions(
         plain: Share, of the others, in their plainest words.
         text: Share, of the others, that need no look.
     """
-    facts = clip_facts(content) if isinstance(content, Scene) else still_facts(content)
+    facts = facts_of(content)
     by_kind: dict[str, list[Fact]] = {}
     for fact in facts:
         by_kind.setdefault(fact.kind, []).append(fact)
     simple = [fact for fact in facts if fact.key.split("/")[0] in _LOOKS] or by_kind.get("colour", [])
-    leads: Sequence[str] = CLIP_LEADS if isinstance(content, Scene) else STILL_LEADS
     kinds = sorted(by_kind)
     weights = [_WEIGHTS.get(kind, 1.0) for kind in kinds]
     asked = []
@@ -286,23 +301,46 @@ def questions(
         elif rng.random() < plain and not fact.prose:
             asked.append(_plainly(fact))
         else:
-            asked.append(
-                _ask(text_fact(rng), rng, NO_LEADS) if rng.random() < text else _ask(fact, rng, leads)
-            )
+            asked.append(needing_no_look(rng) if rng.random() < text else _ask(fact, rng, _leads(content)))
     return asked
 
 
-def to_be_read(rng: Random, still: Still, count: int, *, plain: float) -> list[tuple[str, str]]:
-    """Questions on what is written on a chart or sign, or how high its bars are; and their answers."""
-    facts = [fact for fact in still_facts(still) if fact.key.split("/")[0] in _READ]
-    asked = rng.choices(facts, k=count)
-    return [_plainly(fact) if rng.random() < plain else _ask(fact, rng, STILL_LEADS) for fact in asked]
+def all_about(
+    rng: Random, content: Scene | Still, count: int, *, plain: float, read: bool = False
+) -> list[tuple[str, str]]:
+    """Questions on a still or clip and their answers, rare sorts of facts nearly as often as others.
+
+    Args:
+        rng: What to ask.
+        content: Of what.
+        count: How many.
+        plain: Share of questions in their plainest words.
+        read: Ask only for what is written there and how high bars are.
+    """
+    sorts: dict[str, list[Fact]] = {}
+    for fact in facts_of(content):
+        sort = fact.key.split("/")[0]
+        if sort in _READ or not read:
+            sorts.setdefault(sort, []).append(fact)
+    weights = [_OFTENER.get(sort, 1.0) * len(facts) ** 0.5 for sort, facts in sorts.items()]
+    asked = []
+    for sort in rng.choices(list(sorts), weights, k=count):
+        fact = rng.choice(sorts[sort])
+        if rng.random() < plain and not fact.prose:
+            asked.append(_plainly(fact))
+        else:
+            asked.append(_ask(fact, rng, _leads(content)))
+    return asked
+
+
+def needing_no_look(rng: Random) -> tuple[str, str]:
+    """A question that needs no picture, and its answer."""
+    return _ask(text_fact(rng), rng, NO_LEADS)
 
 
 def stated(rng: Random, content: Scene | Still, count: int) -> list[tuple[str, str]]:
     """Questions whose answers are stated before them, among other things that are true; and the answers."""
-    facts = clip_facts(content) if isinstance(content, Scene) else still_facts(content)
-    facts = [fact for fact in facts if not fact.prose]
+    facts = [fact for fact in facts_of(content) if not fact.prose]
     pairs = []
     for fact in rng.choices(facts, k=count):
         said = [fact, *rng.sample(facts, rng.randint(0, min(3, len(facts))))]
@@ -311,6 +349,15 @@ def stated(rng: Random, content: Scene | Still, count: int) -> list[tuple[str, s
         question, answer = _ask(fact, rng, NO_LEADS)
         pairs.append((" ".join([*(text[0].upper() + text[1:] for text in texts), question]), answer))
     return pairs
+
+
+def facts_of(content: Scene | Still) -> list[Fact]:
+    """Every fact of a still or clip."""
+    return clip_facts(content) if isinstance(content, Scene) else still_facts(content)
+
+
+def _leads(content: Scene | Still) -> Sequence[str]:
+    return CLIP_LEADS if isinstance(content, Scene) else STILL_LEADS
 
 
 def _ask(fact: Fact, rng: Random, leads: Sequence[str]) -> tuple[str, str]:

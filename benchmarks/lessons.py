@@ -7,13 +7,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from exam import Shown, draw, questions, reading_drill, show_still, stated, to_be_read
+from exam import Shown, all_about, draw, imagine_evenly, needing_no_look, questions, reading_drill, stated
 from mosaics import Drill, Words, make_drill
 from pupil import GROUPS, MARKS, ROW, VOCABULARY, Pupil, cut
 from torch import Tensor
 from torch.nn import functional
 
-from gdo.demo.stills import Still, make_still
 from gdo.descriptors.probe.packing import Branch, Packed, Tree, fill_rows, pack, text_tree
 from gdo.descriptors.probe.questions import STATIC, TEMPORAL, ask_temporal
 from gdo.descriptors.proxy.language import END, IMAGE, START, VIDEO, VISION_END, VISION_START
@@ -21,8 +20,10 @@ from gdo.descriptors.temporal_text import temporal_probability
 
 QUESTIONS = 8
 """On a picture."""
-READ = 16
-"""On a chart or sign that is to be read."""
+DENSE = 18
+"""On a picture all of which is asked about: by a few at a time nothing of it comes to be learned."""
+NO_LOOK = 0.08
+"""Share of those that need no picture."""
 STATED = 3
 """Questions whose answer is stated before them, for each picture."""
 ABOUT_TIME = 0.5
@@ -181,24 +182,32 @@ def exam_lesson(
         lesson.trees.append(tree)
         blind = [rng.choice(asked)]
         if rng.random() < ABOUT_TIME:
-            question = rng.choice(asked)[0]
-            word = TEMPORAL if temporal_probability(question) > 0.5 else STATIC
-            blind.append((ask_temporal(question), word))
+            blind.append(_about_time(rng.choice(asked)[0]))
         blind += stated(rng, shown.content, STATED)
         for one in blind:
             lesson.trees.append(text_tree([], [_branch(pupil, f"{START}user\n", *one)]))
 
 
-def reading_lesson(
-    pupil: Pupil, rng: Random, count: int, lesson: Lesson, *, paint: bool, plain: float
-) -> None:
-    """Add charts and signs to a lesson, with many questions each; by a few nothing comes to be learned."""
+def dense_lesson(pupil: Pupil, rng: Random, count: int, lesson: Lesson, *, plain: float, read: bool) -> None:
+    """Add imagined stills and clips to a lesson, with many questions each; to `read`, charts and signs."""
     for _ in range(count):
-        shown = show_still(make_still(rng, rng.choice(("chart", "chart", "sign"))), paint=paint)
-        assert isinstance(shown.content, Still)
-        asked = to_be_read(rng, shown.content, READ, plain=plain)
+        shown = imagine_evenly(rng, read=read)
+        asked = all_about(rng, shown.content, DENSE, plain=plain, read=read)
+        asked = [needing_no_look(rng) if rng.random() < NO_LOOK else one for one in asked]
         lesson.shown[len(lesson.trees)] = told(shown.words, shown.rows, shown.columns)
-        lesson.trees.append(media_tree(pupil, shown.rows, shown.columns, (), shown.frames, asked))
+        lesson.trees.append(media_tree(pupil, shown.rows, shown.columns, shown.stamps, (), asked))
+
+
+def words_lesson(pupil: Pupil, rng: Random, count: int, lesson: Lesson) -> None:
+    """Add questions that need no picture to a lesson, and half as often whether one needs time."""
+    asked = [needing_no_look(rng) for _ in range(count)]
+    asked += [_about_time(questions(rng, draw(rng, paint=False).content, 1)[0][0]) for _ in range(count // 2)]
+    lesson.trees += [text_tree([], [_branch(pupil, f"{START}user\n", *one)]) for one in asked]
+
+
+def _about_time(question: str) -> tuple[str, str]:
+    """The question whether a question needs time, and what the rule says that goes by its words."""
+    return ask_temporal(question), TEMPORAL if temporal_probability(question) > 0.5 else STATIC
 
 
 def imagine(pupil: Pupil, wanted: Tensor) -> Tensor:

@@ -1,12 +1,13 @@
 """The small Qwen3-VL models of `convergence.py`: one taught to see and to answer, one that forgot.
 
-    python benchmarks/warm_up.py FOLDER [--seed 1] [--see 3600] [--look-up 200] [--answer 4000] [--real 1200]
-        [--go-on] [--base DIR]
+    python benchmarks/warm_up.py FOLDER [--seed 1] [--see 3600] [--look-up 200] [--read 1000] [--answer 4000]
+        [--real 1200] [--go-on] [--base DIR]
 
 With `--base gdo/descriptors/proxy/base` the one that knows is written there in half precision: it is what
-self-proxies begin with. What stands there took `--answer 9200 --real 2550` in three sittings at falling
-rates, then `--go-on --see 5400 --answer 5000 --real 1200`; it is the mean of those weights and of what
-drafts of the lessons in reading made of them (1,910 steps on imagined tokens, 480 on pictures).
+self-proxies begin with. What stands there was taught over several days, as these lessons became what they
+are: 9,000 steps to see, about 16,000 of thin lessons to answer and 4,200 on pictures; at last `--go-on
+--see 0 --read 1000 --answer 3200 --real 0`, in four sittings, after each of which the mean of two models was
+gone on with.
 
 Two million parameters do not learn to see from answers alone in any time that a CPU has (LOG.md). So they
 learn in steps: the vision tower, to say of each visual token which words and numbers it shows and where it
@@ -33,7 +34,16 @@ from typing import Any
 
 import torch
 from exam import draw, show_still
-from lessons import Lesson, drill_lesson, exam_lesson, lesson_loss, reading_lesson, speak_loss, told
+from lessons import (
+    Lesson,
+    dense_lesson,
+    drill_lesson,
+    exam_lesson,
+    lesson_loss,
+    speak_loss,
+    told,
+    words_lesson,
+)
 from mosaics import make_mosaic
 from muon import Muon
 from pupil import SMALL, Pupil, cut, make_pupil, shipped_pupil
@@ -125,20 +135,44 @@ def look_up(pupil: Pupil, rng: Random, steps: int) -> None:
     learn(pupil, "look up", steps, loss_of, pace=1.0)
 
 
-def answer(pupil: Pupil, rng: Random, steps: int, pace: float, *, paint: bool, fresh: bool) -> None:
-    """Teach to answer, on imagined tokens or on pictures; one who is fresh is asked plain questions first."""
+def read(pupil: Pupil, rng: Random, steps: int, pace: float) -> None:
+    """Teach the language model to read imagined charts and signs, by ever less plain questions."""
 
     def loss_of(step: int) -> Tensor:
         lesson = Lesson()
-        at = step / steps if fresh else 1.0
-        looks, plain = max(0.0, 1 - 4 * at), max(0.0, 1 - 2 * at)
-        if not paint:
-            drill_lesson(pupil, rng, 4, lesson)
-        reading_lesson(pupil, rng, 2, lesson, paint=paint, plain=max(plain, 0.15))
-        exam_lesson(pupil, rng, 6, lesson, paint=paint, looks=looks, plain=plain)
-        return lesson_loss(pupil, lesson, paint=paint)
+        dense_lesson(pupil, rng, 6, lesson, plain=0.9 - 0.5 * step / steps, read=True)
+        exam_lesson(pupil, rng, 1, lesson, paint=False, looks=0.0, plain=0.2)
+        return lesson_loss(pupil, lesson, paint=False)
 
-    learn(pupil, "answer on pictures" if paint else "answer", steps, loss_of, pace)
+    learn(pupil, "read", steps, loss_of, pace)
+
+
+def answer(pupil: Pupil, rng: Random, steps: int, pace: float, *, fresh: bool) -> None:
+    """Teach the language model to answer about imagined pictures; a fresh one is asked about looks first."""
+
+    def loss_of(step: int) -> Tensor:
+        lesson = Lesson()
+        plain = max(0.0, 0.7 - step / steps)
+        looks = max(0.0, 1 - 4 * step / steps) if fresh else 0.0
+        if fresh:
+            drill_lesson(pupil, rng, 4, lesson)
+        dense_lesson(pupil, rng, 6, lesson, plain=plain, read=False)
+        exam_lesson(pupil, rng, 2, lesson, paint=False, looks=looks, plain=plain)
+        words_lesson(pupil, rng, 6, lesson)
+        return lesson_loss(pupil, lesson, paint=False)
+
+    learn(pupil, "answer", steps, loss_of, pace)
+
+
+def answer_on_pictures(pupil: Pupil, rng: Random, steps: int, pace: float) -> None:
+    """Teach tower and language model together."""
+
+    def loss_of(_: int) -> Tensor:
+        lesson = Lesson()
+        exam_lesson(pupil, rng, 6, lesson, paint=True, looks=0.0, plain=0.0)
+        return lesson_loss(pupil, lesson, paint=True)
+
+    learn(pupil, "answer on pictures", steps, loss_of, pace)
 
 
 @dataclass(frozen=True)
@@ -148,12 +182,14 @@ class Steps:
     Attributes:
         see: To say what is seen.
         look_up: To find it.
+        read: Charts and signs, on imagined tokens.
         answer: On imagined tokens.
         real: On pictures.
     """
 
     see: int = 3600
     look_up: int = 200
+    read: int = 1000
     answer: int = 4000
     real: int = 1200
 
@@ -190,7 +226,7 @@ def _taught(folder: Path, seed: int, steps: Steps, fresh: bool) -> tuple[Any, An
     for half in halves:
         pupil.model.load_state_dict(torch.load(half, weights_only=True), strict=False)
     pupil.model.train()
-    answer(pupil, Random(f"pictures/{seed}"), steps.real, 1.0 if fresh else GO_ON, paint=True, fresh=False)
+    answer_on_pictures(pupil, Random(f"pictures/{seed}"), steps.real, 1.0 if fresh else GO_ON)
     return pupil.model.eval(), make_processor(pupil.tokenizer, SMALL)
 
 
@@ -210,7 +246,8 @@ def _half(path: Path, seed: int, steps: Steps, fresh: bool) -> None:
     else:
         if fresh:
             look_up(pupil, rng, steps.look_up)
-        answer(pupil, rng, steps.answer, pace, paint=False, fresh=fresh)
+        read(pupil, rng, steps.read, pace)
+        answer(pupil, rng, steps.answer, pace, fresh=fresh)
     learned = {name: value for name, value in pupil.model.state_dict().items() if ("visual" in name) == tower}
     aside = path.with_suffix(".part")
     torch.save(learned, aside)

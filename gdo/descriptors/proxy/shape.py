@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from gdo.descriptors.probe.contract import ProbeSettings
+from gdo.descriptors.probe.contract import CONTRACT_BUDGET, ProbeSettings
 from gdo.pool.frames import FrameBudget
 
 PATCH = 8
@@ -33,7 +33,7 @@ class Shape:
         samples: Most samples of the pool that are trained on.
         batch_tokens: Tokens of a batch.
         minutes: Time of the training, unless told.
-        rate: Highest learning rate; with 1e-3 what the base knows is gone within a minute.
+        rate: Highest learning rate; with 3e-4 much of what the base can read is gone within a minute.
     """
 
     hidden: int = 128
@@ -52,12 +52,16 @@ class Shape:
     samples: int = 4096
     batch_tokens: int = 1024
     minutes: float = 4.0
-    rate: float = 3e-4
+    rate: float = 2e-4
 
     @property
     def settings(self) -> ProbeSettings:
-        """What the probe must use when it asks this model."""
-        budget = FrameBudget(frames=self.frames, max_pixels=max(self.image_pixels, self.frame_pixels))
+        """What the probe must use when it asks this model.
+
+        Pictures are read larger than the model sees them: its processor scales them down in one step. Shrunk
+        twice, signs were hard to read.
+        """
+        budget = FrameBudget(frames=self.frames, max_pixels=CONTRACT_BUDGET.max_pixels)
         return ProbeSettings(budget=budget, frames_as="video")
 
 
