@@ -17,7 +17,7 @@ from gdo.demo.still_art import BAR_UNIT, FLOOR, draw_still
 from gdo.demo.still_facts import still_facts
 from gdo.demo.stills import Still, Style, make_still
 from gdo.demo.text_facts import text_fact
-from gdo.demo.words import CLIP_LEADS, NO_LEADS, STILL_LEADS, Fact, ask
+from gdo.demo.words import CLIP_LEADS, NO_LEADS, STILL_LEADS, TEMPORAL_KINDS, Fact, ask
 from gdo.descriptors.proxy.shape import CPU
 
 FRAMES, FRAME_PIXELS, IMAGE_PIXELS = CPU.frames, CPU.frame_pixels, CPU.image_pixels
@@ -336,6 +336,15 @@ def all_about(
 def needing_no_look(rng: Random) -> tuple[str, str]:
     """A question that needs no picture, and its answer."""
     return _ask(text_fact(rng), rng, NO_LEADS)
+
+
+def whether_time(rng: Random) -> tuple[str, bool]:
+    """A question, mostly of clips, and whether more than one frame is needed to answer it."""
+    if rng.random() < 0.12:
+        return needing_no_look(rng)[0], False
+    content = draw(rng, clips=0.75, paint=False).content
+    fact = rng.choice(facts_of(content))
+    return _ask(fact, rng, _leads(content))[0], fact.kind in TEMPORAL_KINDS
 
 
 def stated(rng: Random, content: Scene | Still, count: int) -> list[tuple[str, str]]:

@@ -7,7 +7,17 @@ from typing import Any
 
 import numpy as np
 import torch
-from exam import Shown, all_about, draw, imagine_evenly, needing_no_look, questions, reading_drill, stated
+from exam import (
+    Shown,
+    all_about,
+    draw,
+    imagine_evenly,
+    needing_no_look,
+    questions,
+    reading_drill,
+    stated,
+    whether_time,
+)
 from mosaics import Drill, Words, make_drill
 from pupil import GROUPS, MARKS, ROW, VOCABULARY, Pupil, cut
 from torch import Tensor
@@ -16,7 +26,6 @@ from torch.nn import functional
 from gdo.descriptors.probe.packing import Branch, Packed, Tree, fill_rows, pack, text_tree
 from gdo.descriptors.probe.questions import STATIC, TEMPORAL, ask_temporal
 from gdo.descriptors.proxy.language import END, IMAGE, START, VIDEO, VISION_END, VISION_START
-from gdo.descriptors.temporal_text import temporal_probability
 
 QUESTIONS = 8
 """On a picture."""
@@ -27,7 +36,7 @@ NO_LOOK = 0.08
 STATED = 3
 """Questions whose answer is stated before them, for each picture."""
 ABOUT_TIME = 0.5
-"""Share of the pictures of which a question is asked whether it needs time."""
+"""Share of the pictures beside which it is asked whether some question needs time."""
 SHARPNESS = 16.0
 """Of the likeness between a visual token and a word."""
 NORM = 1.5
@@ -171,8 +180,7 @@ def exam_lesson(
 ) -> None:
     """Add stills and clips to a lesson, with questions each; some are asked without the picture too.
 
-    Of some it is asked whether they need time, and the answer is that of the rule that goes by their words.
-    Others are asked after a few sentences, in one of which the answer stands.
+    Some are asked after a few sentences, in one of which the answer stands.
     """
     for _ in range(count):
         shown: Shown = draw(rng, paint=paint)
@@ -182,7 +190,7 @@ def exam_lesson(
         lesson.trees.append(tree)
         blind = [rng.choice(asked)]
         if rng.random() < ABOUT_TIME:
-            blind.append(_about_time(rng.choice(asked)[0]))
+            blind.append(_about_time(rng))
         blind += stated(rng, shown.content, STATED)
         for one in blind:
             lesson.trees.append(text_tree([], [_branch(pupil, f"{START}user\n", *one)]))
@@ -199,15 +207,16 @@ def dense_lesson(pupil: Pupil, rng: Random, count: int, lesson: Lesson, *, plain
 
 
 def words_lesson(pupil: Pupil, rng: Random, count: int, lesson: Lesson) -> None:
-    """Add questions that need no picture to a lesson, and half as often whether one needs time."""
+    """Add questions that need no picture to a lesson, and as many whether a question needs time."""
     asked = [needing_no_look(rng) for _ in range(count)]
-    asked += [_about_time(questions(rng, draw(rng, paint=False).content, 1)[0][0]) for _ in range(count // 2)]
+    asked += [_about_time(rng) for _ in range(count)]
     lesson.trees += [text_tree([], [_branch(pupil, f"{START}user\n", *one)]) for one in asked]
 
 
-def _about_time(question: str) -> tuple[str, str]:
-    """The question whether a question needs time, and what the rule says that goes by its words."""
-    return ask_temporal(question), TEMPORAL if temporal_probability(question) > 0.5 else STATIC
+def _about_time(rng: Random) -> tuple[str, str]:
+    """The question whether some question needs time, and the answer."""
+    question, needs = whether_time(rng)
+    return ask_temporal(question), TEMPORAL if needs else STATIC
 
 
 def imagine(pupil: Pupil, wanted: Tensor) -> Tensor:

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import load
 from tokenizers import Tokenizer
 
@@ -154,6 +155,19 @@ def test_it_is_shown_what_the_processor_of_the_saved_proxy_shows(pool: Pool) -> 
     assert seen == {"image", "video"}
     answered = sorted(branch.sample for tree in lessons.shown for branch in tree.branches)
     assert answered == list(range(len(draw.rows)))
+
+
+def test_pictures_are_as_sharp_as_its_processor_makes_them(school: School) -> None:
+    """Read as large as the model sees them they would be scaled twice: signs blur, or have other sides."""
+    processor = school.chat.processor.image_processor
+    stills = [medium for medium in school.draw.media.values() if medium.kind == "image"]
+    assert len(stills) > 5
+    for medium in stills:
+        with Image.open(Path(medium.root, medium.paths[0])) as picture:
+            whole = processor([picture.convert("RGB")], return_tensors="pt")
+        read = processor(school.frames[medium.media_id].images, return_tensors="pt")
+        assert read["image_grid_thw"].tolist() == whole["image_grid_thw"].tolist()
+        assert float((read["pixel_values"] - whole["pixel_values"]).abs().mean()) < 1 / 127.5
 
 
 def test_it_is_taught_to_tell_temporal_questions(school: School) -> None:
