@@ -82,11 +82,11 @@ def fit(height: int, width: int, pixels: int) -> tuple[int, int]:
     return tall, wide
 
 
-def imagine_evenly(rng: Random, *, read: bool = False, clips: float = 0.4) -> Shown:
+def imagine_evenly(rng: Random, *, read: bool) -> Shown:
     """Imagine a clip, or a still of any style; to `read`, a chart or a sign."""
     if read:
         return show_still(make_still(rng, rng.choice(("chart", "chart", "sign"))), paint=False)
-    if rng.random() < clips:
+    if rng.random() < 0.4:
         return _clip(rng, paint=False)
     (style,) = rng.choices(list(_STYLES), list(_STYLES.values()))
     return show_still(make_still(rng, style), paint=False)
@@ -306,7 +306,7 @@ def questions(
 
 
 def all_about(
-    rng: Random, content: Scene | Still, count: int, *, plain: float, read: bool = False
+    rng: Random, content: Scene | Still, count: int, *, plain: float, read: bool
 ) -> list[tuple[str, str]]:
     """Questions on a still or clip and their answers, rare sorts of facts nearly as often as others.
 

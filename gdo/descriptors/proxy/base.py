@@ -1,8 +1,8 @@
 """Where a proxy starts: weights that have been taught to see, put into the language of the pool.
 
-From answers alone so small a model hardly comes to use pictures. The weights in `base/` were taught on drawn
-shapes and their words by `benchmarks/warm_up.py`; what they know of colours, shapes and ways is what a pool's
-own training begins with.
+From answers alone so small a model hardly comes to use pictures. The weights in `base/` were taught by
+`benchmarks/warm_up.py` on drawn scenes, charts and signs; what they know of colours, shapes, ways and written
+words is what a pool's own training begins with.
 """
 
 from importlib import resources
